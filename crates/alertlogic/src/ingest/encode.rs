@@ -1,0 +1,175 @@
+//! The protobuf, written by hand into one buffer: fields in the order of their numbers, as the vendor's classes write
+//! them, so that the bytes are the same. A generated encoder would want every record copied into a message first.
+
+use super::{Envelope, MESSAGE_TYPE, Message, PRIORITY, PROG_NAME};
+
+/// A field's number and its wire type, as they precede its value.
+#[derive(Clone, Copy)]
+pub(super) struct Tag(u8);
+
+impl Tag {
+    pub(super) const fn varint(field: u8) -> Self {
+        Self(field << 3)
+    }
+
+    pub(super) const fn fixed64(field: u8) -> Self {
+        Self(field << 3 | 1)
+    }
+
+    pub(super) const fn bytes(field: u8) -> Self {
+        Self(field << 3 | 2)
+    }
+
+    pub(super) const fn fixed32(field: u8) -> Self {
+        Self(field << 3 | 5)
+    }
+}
+
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub(super) fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+pub(super) fn put_bytes(out: &mut Vec<u8>, tag: Tag, value: &[u8]) {
+    out.push(tag.0);
+    put_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+pub(super) fn put_u64(out: &mut Vec<u8>, tag: Tag, value: u64) {
+    out.push(tag.0);
+    put_varint(out, value);
+}
+
+fn bytes_len(value: &[u8]) -> usize {
+    1 + varint_len(value.len() as u64) + value.len()
+}
+
+/// A batch list in a buffer. It begins at `start`, not at 0: its head is written last, when the length is known.
+pub(super) struct Encoded {
+    pub(super) start: usize,
+    pub(super) message_count: usize,
+    pub(super) text_bytes: usize,
+}
+
+/// Encodes messages from the first on, until the next would make the buffer longer than `max_bytes` or `max_count` are
+/// in it, but at least one. An empty `messages` gives `message_count` 0.
+pub(super) fn encode_batch_list<'m>(
+    out: &mut Vec<u8>,
+    envelope: &Envelope<'_>,
+    messages: impl Iterator<Item = Message<'m>>,
+    max_bytes: usize,
+    max_count: usize,
+) -> Encoded {
+    let mut head = Vec::with_capacity(256);
+    put_bytes(&mut head, Tag::bytes(1), envelope.source_id.as_bytes());
+    put_bytes(
+        &mut head,
+        Tag::bytes(2),
+        &envelope.metadata.encode(envelope.now),
+    );
+
+    let room = 1 + varint_len(u64::MAX) + head.len();
+    out.clear();
+    out.resize(room, 0);
+    let mut encoded = Encoded {
+        start: room,
+        message_count: 0,
+        text_bytes: 0,
+    };
+    for message in messages.take(max_count) {
+        let type_id = TypeId::new(message.type_id);
+        let len = message_len(&message, &type_id);
+        let whole_len = 1 + varint_len(len as u64) + len;
+        if encoded.message_count > 0 && out.len() + whole_len > max_bytes {
+            break;
+        }
+        out.push(Tag::bytes(3).0);
+        put_varint(out, len as u64);
+        put_message(out, &message, &type_id);
+        encoded.message_count += 1;
+        encoded.text_bytes += message.text.len();
+    }
+
+    let batch_len = (head.len() + out.len() - room) as u64;
+    encoded.start = room - head.len() - varint_len(batch_len) - 1;
+    let mut prefix = Vec::with_capacity(room - encoded.start);
+    prefix.push(Tag::bytes(1).0);
+    put_varint(&mut prefix, batch_len);
+    prefix.extend_from_slice(&head);
+    out[encoded.start..room].copy_from_slice(&prefix);
+    encoded
+}
+
+fn message_len(message: &Message<'_>, type_id: &TypeId) -> usize {
+    let fixed = 9 + 5 + bytes_len(PROG_NAME.as_bytes()) + bytes_len(MESSAGE_TYPE.as_bytes());
+    fixed
+        + bytes_len(&message.text)
+        + type_id.as_bytes().map_or(0, bytes_len)
+        + message.ts_us.map_or(0, |_| 5)
+}
+
+fn put_message(out: &mut Vec<u8>, message: &Message<'_>, type_id: &TypeId) {
+    out.push(Tag::fixed64(2).0);
+    // A time before 1970 keeps its two's complement, as in the vendor's classes.
+    out.extend_from_slice(&message.ts.to_le_bytes());
+    out.push(Tag::fixed32(3).0);
+    out.extend_from_slice(&PRIORITY.to_le_bytes());
+    put_bytes(out, Tag::bytes(4), PROG_NAME.as_bytes());
+    put_bytes(out, Tag::bytes(6), &message.text);
+    put_bytes(out, Tag::bytes(7), MESSAGE_TYPE.as_bytes());
+    if let Some(type_id) = type_id.as_bytes() {
+        put_bytes(out, Tag::bytes(8), type_id);
+    }
+    if let Some(micros) = message.ts_us {
+        out.push(Tag::fixed32(9).0);
+        out.extend_from_slice(&micros.to_le_bytes());
+    }
+}
+
+/// A record type as decimal text, without an allocation for each record.
+struct TypeId {
+    digits: [u8; 20],
+    start: usize,
+    is_some: bool,
+}
+
+impl TypeId {
+    fn new(value: Option<i64>) -> Self {
+        let mut text = Self {
+            digits: [0; 20],
+            start: 20,
+            is_some: value.is_some(),
+        };
+        let Some(value) = value else { return text };
+        let mut rest = value.unsigned_abs();
+        loop {
+            text.push_front(b'0' + (rest % 10) as u8);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if value < 0 {
+            text.push_front(b'-');
+        }
+        text
+    }
+
+    /// 20 characters are enough: `i64::MIN` has 19 digits and a sign.
+    fn push_front(&mut self, character: u8) {
+        self.start -= 1;
+        self.digits[self.start] = character;
+    }
+
+    fn as_bytes(&self) -> Option<&[u8]> {
+        self.is_some.then(|| &self.digits[self.start..])
+    }
+}

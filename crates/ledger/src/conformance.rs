@@ -1,0 +1,80 @@
+//! Every promise of [`Ledger`] as a check. Whatever passes all of them is a backend.
+//!
+//! Public and not behind a test flag, so that a backend or a wrapper in another crate runs the same suite. A check
+//! that fails panics, as a test does.
+
+mod discovery;
+mod leases;
+mod listing;
+mod numbers;
+mod scene;
+mod settling;
+mod sinks;
+
+use std::sync::Arc;
+
+use crate::Ledger;
+
+macro_rules! run_each {
+    ($make:ident: $($check:path),+ $(,)?) => {{
+        let mut names: Vec<&'static str> = Vec::new();
+        $(
+            names.push(stringify!($check));
+            $check($make().await).await;
+        )+
+        names
+    }};
+}
+
+/// Runs every check, each on a ledger of its own that the factory makes empty, and returns their names.
+///
+/// # Panics
+/// When a promise is not kept.
+pub async fn run(make: impl AsyncFn() -> Arc<dyn Ledger>) -> Vec<&'static str> {
+    run_each![make:
+        discovery::a_blob_is_new_once,
+        discovery::the_same_id_elsewhere_is_another_blob,
+        discovery::a_listing_replaces_what_a_notification_said,
+        discovery::a_notification_replaces_nothing,
+        discovery::the_farthest_times_there_are_can_be_kept,
+        discovery::a_settled_blob_seen_again_stays_settled,
+        listing::windows_that_touch_extend_the_stretch,
+        listing::a_window_beyond_a_gap_waits_for_the_gap_to_close,
+        listing::listing_again_or_earlier_moves_nothing,
+        listing::a_gap_that_cannot_be_closed_is_passed_and_stays_visible,
+        listing::tenants_and_content_types_are_listed_apart,
+        leases::a_lease_carries_what_was_noted,
+        leases::the_nearest_expiry_is_leased_first,
+        leases::no_more_are_leased_than_asked_for,
+        leases::a_leased_blob_is_leased_again_only_when_the_lease_ran_out,
+        leases::every_attempt_is_counted_save_released_ones,
+        leases::a_blob_given_back_for_later_waits_until_then,
+        leases::a_blob_given_back_is_lost_to_its_old_key,
+        leases::excepted_tenants_are_left_alone,
+        leases::blobs_that_the_sinks_have_are_left_alone,
+        leases::a_renewed_lease_lasts_longer,
+        leases::a_lease_that_ran_out_is_good_until_somebody_takes_the_blob,
+        leases::a_lost_lease_settles_nothing,
+        leases::no_two_workers_get_the_same_blob,
+        sinks::only_whole_blobs_are_proof,
+        sinks::what_a_sink_has_comes_with_the_next_lease,
+        sinks::a_whole_blob_takes_the_place_of_its_parts,
+        sinks::the_same_place_with_other_content_is_another_part,
+        sinks::what_a_sink_has_is_a_fact_even_when_the_lease_was_lost,
+        sinks::a_position_is_kept_until_the_next_one,
+        sinks::a_commit_is_recorded_whole_or_not_at_all,
+        settling::a_blob_is_delivered_when_every_required_sink_said_yes,
+        settling::a_delivery_that_nobody_was_asked_to_take_is_refused,
+        settling::proof_of_one_blob_is_no_proof_of_another,
+        settling::what_a_sink_had_before_need_not_be_proved_again,
+        settling::a_refused_delivery_does_not_hold_up_the_others,
+        settling::a_settled_blob_is_never_leased_again,
+        settling::a_quarantined_blob_keeps_its_bytes_and_reason,
+        settling::a_quarantined_record_is_kept_once_per_sink,
+        settling::quarantine_is_read_page_by_page,
+        numbers::facts_are_kept_until_the_next_value,
+        numbers::the_summary_follows_a_blob_through_its_life,
+        numbers::the_summary_adds_up_per_tenant_and_content_type,
+        numbers::the_summary_knows_the_oldest_and_the_nearest,
+    ]
+}

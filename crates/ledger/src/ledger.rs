@@ -1,0 +1,261 @@
+//! The trait that the pipeline is written against. What it says here, [`conformance`](crate::conformance) checks.
+
+use activity_api::{ContentType, TenantId, Window};
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::{
+    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, ListedStretch,
+    QuarantinedItem, QuarantinedRecord, SeenBlob, SinkCommit, SinkName, Summary,
+};
+
+/// The durable memory of every blob.
+///
+/// A method that writes returns once what it wrote survives a power cut; one that fails has written nothing. Futures
+/// may be dropped at any time: the operation then happens wholly or not at all, and which of the two is not known.
+/// Instants are kept to the millisecond; what is finer is cut off.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Notes that these blobs exist and returns how many were not known before. Idempotent by tenant, content type
+    /// and content id: a blob that is known stays as it is, whatever has become of it, save that a listing's uri and
+    /// times replace those of a notification while the blob is unsettled.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// All of them are noted or none is. The window counts as listed only after [`note_listed`](Self::note_listed),
+    /// so the next run lists it again.
+    async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error>;
+
+    /// Notes that the whole window was listed, every page of it, and all its blobs noted with
+    /// [`note_seen`](Self::note_seen).
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The next run lists the window again and finds its blobs known.
+    async fn note_listed(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        window: Window,
+        now: Timestamp,
+    ) -> Result<(), Error>;
+
+    /// Notes that what was created before `before` can no longer be listed, so that a gap there stays a gap:
+    /// [`listed_until`](Self::listed_until) continues from `before` where it was earlier. The gap remains visible in
+    /// [`listed_stretches`](Self::listed_stretches). Does nothing for a tenant and content type never listed.
+    ///
+    /// Without this, a collector that was down for longer than Microsoft keeps content would list the same week
+    /// over and over, as no window of it would touch the old stretch.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The next run comes to the same conclusion with a later `before`.
+    async fn note_unlistable(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        before: Timestamp,
+    ) -> Result<(), Error>;
+
+    /// Where listing continues: the end of the gapless stretch that began with the first window ever listed. A
+    /// window that does not touch the stretch does not move it; it does once the gap between has been listed too.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn listed_until(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+    ) -> Result<Option<Timestamp>, Error>;
+
+    /// Every stretch that was listed, oldest first; those that touch are merged, so there is a gap between any two.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn listed_stretches(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+    ) -> Result<Vec<ListedStretch>, Error>;
+
+    /// Takes blobs that are pending and due, nearest expiry first, until `now` plus the wanted duration. Counts the
+    /// attempt before the work begins, so that a blob which kills its worker is seen to do so. A blob past its
+    /// expiry is leased as well: only Microsoft's answer tells that it is gone.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The leases run out and the blobs are due again. A backend with a single holder frees them when it is opened.
+    async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Lease>, Error>;
+
+    /// Extends leases to `until` and returns the keys of those that were lost, whose work is best dropped. A lease
+    /// that ran out unnoticed is good again if nobody took the blob.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The leases run out as they were granted, or at `until`.
+    async fn renew(&self, keys: &[LeaseKey], until: Timestamp) -> Result<Vec<LeaseKey>, Error>;
+
+    /// Records one sink's yes to parts of many blobs, its position and its quarantined records, all in one
+    /// transaction. Returns an [`Acknowledgement`] for each [`Whole`](crate::AcknowledgedPart::Whole), in order.
+    ///
+    /// Works for a lease that was lost or a blob that is settled: what a sink has is a fact. A repeated
+    /// acknowledgement changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBlob`] for a key of another ledger, and [`Error::TooManySinks`].
+    ///
+    /// # If interrupted
+    /// Not recorded: a sink with a position finds the old one at its next start and takes back what came after; any
+    /// other sink is offered the records again.
+    async fn acknowledge(
+        &self,
+        commit: SinkCommit,
+        now: Timestamp,
+    ) -> Result<Vec<Acknowledgement>, Error>;
+
+    /// Settles blobs as delivered, all in one transaction, and answers for each delivery in order. A refused one
+    /// does not hold up the others.
+    ///
+    /// # Errors
+    /// For one blob: [`Error::LeaseLost`], or [`Error::MissingAcknowledgement`] when a required sink has not
+    /// acknowledged it wholly, under this lease or an earlier one. For the call: [`Error::NothingRequired`] when
+    /// `required` is empty, and those of the backend.
+    ///
+    /// # If interrupted
+    /// The blobs are leased again, with every sink's acknowledgement; nothing is sent twice.
+    async fn mark_delivered(
+        &self,
+        deliveries: Vec<Delivery>,
+        required: &[SinkName],
+        now: Timestamp,
+    ) -> Result<Vec<Result<(), Error>>, Error>;
+
+    /// Gives a blob back, not to be leased before `not_before`. The attempt stays counted and `reason` is kept for
+    /// a person who asks why the blob waits.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    ///
+    /// # If interrupted
+    /// The lease runs out and the blob is due again at once.
+    async fn retry_later(
+        &self,
+        lease: Lease,
+        not_before: Timestamp,
+        reason: &str,
+    ) -> Result<(), Error>;
+
+    /// Gives blobs back untried, as at shutdown: due at once, the attempt not counted. A lost lease among them is
+    /// passed over, as its blob is somebody else's already.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The leases run out, and the attempt stays counted.
+    async fn release(&self, leases: Vec<Lease>) -> Result<(), Error>;
+
+    /// Settles a whole blob as quarantined, with the bytes that were fetched of it (empty if none were).
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    ///
+    /// # If interrupted
+    /// The lease runs out and the blob is tried again.
+    async fn quarantine(
+        &self,
+        lease: Lease,
+        reason: &str,
+        bytes: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<(), Error>;
+
+    /// Sets single records aside, without touching their blob. Idempotent by blob, record index and sink: the first
+    /// reason and bytes stay.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// All are kept or none is. Their blob is not delivered yet, so it is decoded and they are found again.
+    async fn quarantine_records(
+        &self,
+        records: Vec<QuarantinedRecord>,
+        now: Timestamp,
+    ) -> Result<(), Error>;
+
+    /// What is in quarantine, in the order it came, from after the given id (0 for the start).
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn quarantined(
+        &self,
+        after: u64,
+        max_count: usize,
+    ) -> Result<Vec<QuarantinedItem>, Error>;
+
+    /// Settles a blob as gone before we had it.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    ///
+    /// # If interrupted
+    /// The lease runs out, and Microsoft says once more that the blob is gone.
+    async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error>;
+
+    /// The text that the sink last gave with an acknowledgement.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn position(&self, sink: &SinkName) -> Result<Option<String>, Error>;
+
+    /// Keeps a small fact, such as a registration, over what was kept under that key before.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The earlier value stays.
+    async fn remember(&self, key: &str, value: &str) -> Result<(), Error>;
+
+    /// The fact kept under that key.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn recall(&self, key: &str) -> Result<Option<String>, Error>;
+
+    /// The state of everything in numbers. Its cost grows with the blobs that are unsettled, never with those that
+    /// are settled.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn summary(&self, now: Timestamp) -> Result<Summary, Error>;
+}

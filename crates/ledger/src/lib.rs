@@ -1,0 +1,33 @@
+//! The durable memory of every content blob: seen, leased, acknowledged, delivered, quarantined or expired. Knows no HTTP.
+//!
+//! [`Ledger`] is the trait that the pipeline is written against. It speaks in meanings (`note_seen`, `lease`,
+//! `mark_delivered`), so that each backend can use what its engine is good at. [`conformance`] holds every promise
+//! of the trait as a check; a backend is a backend when all of them pass.
+//!
+//! The modules below are in the order in which a blob meets them.
+
+mod blob;
+mod sink_name;
+
+mod lease;
+
+mod quarantine;
+mod summary;
+
+mod error;
+mod ledger;
+
+pub mod store;
+
+pub mod conformance;
+
+pub use blob::{SeenBlob, SeenVia};
+pub use error::{Error, Source};
+pub use lease::{
+    AcknowledgedPart, Acknowledgement, Delivery, Lease, LeaseKey, LeaseRequest, PartKey, SinkCommit,
+};
+pub use ledger::Ledger;
+pub use quarantine::{QuarantinedItem, QuarantinedRecord};
+pub use sink_name::{InvalidSinkName, SinkName};
+pub use store::sqlite::SqliteLedger;
+pub use summary::{ListedStretch, StreamSummary, Summary};

@@ -1,0 +1,268 @@
+//! The ledger in one SQLite file: the embedded default, for one collector on one machine.
+//!
+//! One thread writes and one reads, each with its own connection, so that a status page never waits for a commit nor
+//! a commit for it. Every write goes through the writer thread, which commits whatever waits in one go
+//! (`writer`): the sync to disk is what a commit costs, and many operations share one.
+
+mod books;
+mod discover;
+mod failure;
+mod leasing;
+mod listed;
+mod open;
+mod pick;
+mod quarantined;
+mod reader;
+mod schema;
+mod settling;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::File;
+use std::path::Path;
+
+use activity_api::{ContentType, TenantId, Window};
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::{
+    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch,
+    QuarantinedItem, QuarantinedRecord, SeenBlob, SinkCommit, SinkName, Summary,
+};
+
+use books::Books;
+use failure::Failure;
+use reader::Reader;
+use writer::Writer;
+
+/// A ledger in a SQLite file.
+///
+/// Beside the file stand `-wal` and `-shm` while it is open, and `.lock`, which the one collector that writes keeps
+/// locked. All are created readable by their owner alone, as the ledger keeps registrations.
+///
+/// Dropping it finishes the operations that were handed over, and waits for that.
+pub struct SqliteLedger {
+    // In this order, so that the writer is the last to close the database and folds its log back into it, and the
+    // lock is given up when all of that is done.
+    reader: Reader,
+    writer: Option<Writer>,
+    _lock: Option<File>,
+}
+
+impl SqliteLedger {
+    /// Opens the ledger for writing, and creates it where there is none. Leases left by a collector that died are
+    /// freed; their attempts stay counted.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyOpen`] while another collector has it open, [`Error::NewerFormat`], [`Error::Corrupt`] for a
+    /// file that is no ledger, [`Error::Unavailable`], [`Error::Full`].
+    ///
+    /// # If interrupted
+    /// A file half created is completed by the next opening.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let lock = open::take_lock(path)?;
+        let connection = open::for_writing(path)?;
+        let reader = Reader::start(open::for_reading(path)?)?;
+        let writer = Writer::start(Books::open(connection)?)?;
+        Ok(Self {
+            reader,
+            writer: Some(writer),
+            _lock: Some(lock),
+        })
+    }
+
+    /// Opens the ledger for reading, beside a collector that is running or when none is. Every writing method
+    /// answers [`Error::ReadOnly`].
+    ///
+    /// # Errors
+    /// [`Error::NewerFormat`], [`Error::Corrupt`] for a file that is no ledger, [`Error::Unavailable`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let reader = Reader::start(open::for_reading(path.as_ref())?)?;
+        Ok(Self {
+            reader,
+            writer: None,
+            _lock: None,
+        })
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Books) -> Result<T, Failure> + Send + 'static,
+    {
+        self.writer
+            .as_ref()
+            .ok_or(Error::ReadOnly)?
+            .write(work)
+            .await
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error> {
+        self.write(move |books| discover::note_seen(books, &seen, now))
+            .await
+    }
+
+    async fn note_listed(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        window: Window,
+        _now: Timestamp,
+    ) -> Result<(), Error> {
+        let stretch = ListedStretch {
+            start: window.start(),
+            end: window.end(),
+        };
+        self.write(move |books| listed::note_listed(books, tenant, content_type, stretch))
+            .await
+    }
+
+    async fn note_unlistable(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        before: Timestamp,
+    ) -> Result<(), Error> {
+        self.write(move |books| listed::note_unlistable(books, tenant, content_type, before))
+            .await
+    }
+
+    async fn listed_until(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+    ) -> Result<Option<Timestamp>, Error> {
+        self.reader
+            .read(move |connection| listed::listed_until(connection, tenant, content_type))
+            .await
+    }
+
+    async fn listed_stretches(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+    ) -> Result<Vec<ListedStretch>, Error> {
+        self.reader
+            .read(move |connection| listed::listed_stretches(connection, tenant, content_type))
+            .await
+    }
+
+    async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Lease>, Error> {
+        let request = request.clone();
+        self.write(move |books| leasing::lease(books, &request, now))
+            .await
+    }
+
+    async fn renew(&self, keys: &[LeaseKey], until: Timestamp) -> Result<Vec<LeaseKey>, Error> {
+        let keys = keys.to_vec();
+        self.write(move |books| leasing::renew(books, &keys, until))
+            .await
+    }
+
+    async fn acknowledge(
+        &self,
+        commit: SinkCommit,
+        now: Timestamp,
+    ) -> Result<Vec<Acknowledgement>, Error> {
+        self.write(move |books| settling::acknowledge(books, &commit, now))
+            .await
+    }
+
+    async fn mark_delivered(
+        &self,
+        deliveries: Vec<Delivery>,
+        required: &[SinkName],
+        now: Timestamp,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        if required.is_empty() {
+            return Err(Error::NothingRequired);
+        }
+        let required = required.to_vec();
+        self.write(move |books| settling::mark_delivered(books, &deliveries, &required, now))
+            .await
+    }
+
+    async fn retry_later(
+        &self,
+        lease: Lease,
+        not_before: Timestamp,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        self.write(move |books| leasing::retry_later(books, &lease, not_before, &reason))
+            .await
+    }
+
+    async fn release(&self, leases: Vec<Lease>) -> Result<(), Error> {
+        self.write(move |books| leasing::release(books, &leases))
+            .await
+    }
+
+    async fn quarantine(
+        &self,
+        lease: Lease,
+        reason: &str,
+        bytes: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        self.write(move |books| settling::quarantine(books, &lease, &reason, &bytes, now))
+            .await
+    }
+
+    async fn quarantine_records(
+        &self,
+        records: Vec<QuarantinedRecord>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.write(move |books| quarantined::set_aside(books, &records, now))
+            .await
+    }
+
+    async fn quarantined(
+        &self,
+        after: u64,
+        max_count: usize,
+    ) -> Result<Vec<QuarantinedItem>, Error> {
+        self.reader
+            .read(move |connection| quarantined::list(connection, after, max_count))
+            .await
+    }
+
+    async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        self.write(move |books| settling::expire(books, &lease, &reason, now))
+            .await
+    }
+
+    async fn position(&self, sink: &SinkName) -> Result<Option<String>, Error> {
+        let sink = sink.clone();
+        self.reader
+            .read(move |connection| reader::position(connection, &sink))
+            .await
+    }
+
+    async fn remember(&self, key: &str, value: &str) -> Result<(), Error> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.write(move |books| books.remember(&key, &value)).await
+    }
+
+    async fn recall(&self, key: &str) -> Result<Option<String>, Error> {
+        let key = key.to_owned();
+        self.reader
+            .read(move |connection| reader::recall(connection, &key))
+            .await
+    }
+
+    async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
+        self.reader
+            .read(move |connection| summary::summary(connection, now))
+            .await
+    }
+}

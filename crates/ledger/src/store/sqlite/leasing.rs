@@ -1,0 +1,166 @@
+//! Leases given out, extended and given back. Which blobs are due is decided in [`pick`](super::pick).
+
+use std::collections::HashMap;
+
+use activity_api::{ContentId, ContentType, TenantId};
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::params;
+
+use crate::{AcknowledgedPart, Error, Lease, LeaseKey, LeaseRequest, PartKey, SinkName};
+
+use super::books::{Books, Sink};
+use super::failure::{Failure, count, instant, stored};
+use super::pick::pick_due;
+
+pub(super) fn lease(
+    books: &mut Books,
+    request: &LeaseRequest,
+    now: Timestamp,
+) -> Result<Vec<Lease>, Failure> {
+    let until = SignedDuration::try_from(request.duration)
+        .ok()
+        .and_then(|duration| now.checked_add(duration).ok())
+        .unwrap_or(Timestamp::MAX);
+    let names = books.streams_by_id()?;
+    let sinks = books.sinks_by_name()?;
+    let mut leases = Vec::new();
+    for blob in pick_due(books, request, now)? {
+        books
+            .statement(
+                "UPDATE blob SET state = 1, due_at = ?2, token = token + 1, attempts = attempts + 1 WHERE id = ?1",
+            )?
+            .execute(params![blob, stored(until)])?;
+        leases.push(leased(books, blob, until, &names, &sinks)?);
+    }
+    Ok(leases)
+}
+
+/// The lease of a row that has just been leased.
+///
+/// Read by a query of its own and not by RETURNING: inside a savepoint that makes SQLite keep a journal per statement,
+/// whose cost grows with the square of the number of blobs.
+fn leased(
+    books: &Books,
+    blob: i64,
+    until: Timestamp,
+    names: &HashMap<i64, (TenantId, ContentType)>,
+    sinks: &[(SinkName, Sink)],
+) -> Result<Lease, Failure> {
+    let mut statement = books.statement(
+        "SELECT stream, content_id, uri, created_at, expires_at, attempts, token, whole_sinks
+         FROM blob WHERE id = ?1",
+    )?;
+    let mut rows = statement.query([blob])?;
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let &(tenant, content_type) = names
+        .get(&row.get(0)?)
+        .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    Ok(Lease {
+        key: LeaseKey {
+            blob: count(blob)?,
+            token: count(row.get(6)?)?,
+        },
+        tenant,
+        content_type,
+        content_id: ContentId::canonical(row.get_ref(1)?.as_str()?),
+        uri: row.get(2)?,
+        created_at: instant(row.get(3)?)?,
+        expires_at: instant(row.get(4)?)?,
+        attempts: row.get(5)?,
+        leased_until: instant(stored(until))?,
+        acknowledged: acknowledged(books, blob, row.get(7)?, sinks)?,
+    })
+}
+
+/// What sinks have of a blob, ordered by sink.
+fn acknowledged(
+    books: &Books,
+    blob: i64,
+    whole_sinks: i64,
+    sinks: &[(SinkName, Sink)],
+) -> Result<Vec<(SinkName, AcknowledgedPart)>, Failure> {
+    let mut acknowledged: Vec<_> = sinks
+        .iter()
+        .filter(|(_, sink)| whole_sinks & sink.bit() != 0)
+        .map(|(name, _)| (name.clone(), AcknowledgedPart::Whole))
+        .collect();
+    let mut statement = books.statement(
+        "SELECT sink, first_record, record_count, fingerprint FROM part WHERE blob = ?1",
+    )?;
+    let mut rows = statement.query([blob])?;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        if let Some((name, _)) = sinks.iter().find(|(_, sink)| sink.id == id) {
+            let part = PartKey {
+                first_record: count(row.get(1)?)?,
+                record_count: count(row.get(2)?)?,
+                fingerprint: row.get::<_, i64>(3)?.cast_unsigned(),
+            };
+            acknowledged.push((name.clone(), AcknowledgedPart::Part(part)));
+        }
+    }
+    acknowledged.sort();
+    Ok(acknowledged)
+}
+
+pub(super) fn renew(
+    books: &mut Books,
+    keys: &[LeaseKey],
+    until: Timestamp,
+) -> Result<Vec<LeaseKey>, Failure> {
+    let mut statement = books.statement(
+        "UPDATE blob SET state = 1, due_at = ?3 WHERE id = ?1 AND token = ?2 AND state < 3",
+    )?;
+    let mut lost = Vec::new();
+    for key in keys {
+        if statement.execute(params![row_of(*key), token_of(*key), stored(until)])? == 0 {
+            lost.push(*key);
+        }
+    }
+    Ok(lost)
+}
+
+pub(super) fn retry_later(
+    books: &mut Books,
+    lease: &Lease,
+    not_before: Timestamp,
+    reason: &str,
+) -> Result<(), Failure> {
+    let changed = books
+        .statement(
+            "UPDATE blob SET state = 2, due_at = ?3, token = token + 1, reason = ?4
+             WHERE id = ?1 AND token = ?2 AND state < 3",
+        )?
+        .execute(params![
+            row_of(lease.key),
+            token_of(lease.key),
+            stored(not_before),
+            reason
+        ])?;
+    if changed == 0 {
+        Err(Error::LeaseLost.into())
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn release(books: &mut Books, leases: &[Lease]) -> Result<(), Failure> {
+    let mut statement = books.statement(
+        "UPDATE blob SET state = 0, token = token + 1, attempts = attempts - 1
+         WHERE id = ?1 AND token = ?2 AND state < 3",
+    )?;
+    for lease in leases {
+        statement.execute(params![row_of(lease.key), token_of(lease.key)])?;
+    }
+    Ok(())
+}
+
+/// The row that a key speaks of.
+pub(super) fn row_of(key: LeaseKey) -> i64 {
+    key.blob.cast_signed()
+}
+
+/// The token that the row must still have.
+pub(super) fn token_of(key: LeaseKey) -> i64 {
+    key.token.cast_signed()
+}

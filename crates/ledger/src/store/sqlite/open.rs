@@ -1,0 +1,112 @@
+//! Opening the files: the lock that keeps a second collector out, and connections set so that a commit is durable.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::Error;
+
+use super::failure::meaning;
+use super::schema;
+
+/// How long to wait for somebody who has the database locked, such as a backup or a database shell. Collectors keep
+/// each other out by the lock file and never meet here.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prepared statements kept per connection: more than there are in the code, so that none is ever prepared twice.
+const STATEMENT_COUNT: usize = 128;
+
+/// Takes the lock that only one collector at a time can have. It goes with the process, however that ends.
+pub(super) fn take_lock(path: &Path) -> Result<File, Error> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let file =
+        create_private(&lock_path).map_err(|error| unavailable("creating the lock file", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::AlreadyOpen { lock_path }),
+        Err(TryLockError::Error(error)) => Err(unavailable("locking the lock file", error)),
+    }
+}
+
+/// A connection whose commits survive a power cut, to a file of the current format, created if need be.
+pub(super) fn for_writing(path: &Path) -> Result<Connection, Error> {
+    // Created here and not by SQLite, which would let everyone read it; SQLite gives its side files the same rights.
+    create_private(path)
+        .and_then(|_| sync_directory(path))
+        .map_err(|error| unavailable("creating the file", error))?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // FULL and not NORMAL: in WAL mode NORMAL syncs only at checkpoints, and a power cut would take back commits
+    // that have been answered. The log is checkpointed every 16 MB instead of every 4, to sync the file less often.
+    // No mmap: a failing disk must give an error, not a signal.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;
+             PRAGMA mmap_size = 0;
+             PRAGMA wal_autocheckpoint = 4000;
+             PRAGMA journal_size_limit = 67108864;
+             PRAGMA cache_size = -8000;
+             PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(|error| meaning(error, "setting up the database"))?;
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// A connection that can only read, to a file of the current format.
+pub(super) fn for_reading(path: &Path) -> Result<Connection, Error> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    schema::check(&connection)?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Error> {
+    // Without SQLITE_OPEN_URI: a file name that begins with `file:` is a file name.
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|error| meaning(error, "opening the file"))?;
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .map_err(|error| meaning(error, "setting up the database"))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_COUNT);
+    Ok(connection)
+}
+
+fn create_private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+/// Makes the file's name durable, not only its content. SQLite does so for files that it creates.
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn unavailable(what: &'static str, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return Error::Full(Arc::new(error));
+    }
+    Error::Unavailable {
+        what,
+        source: Arc::new(error),
+    }
+}

@@ -1,0 +1,185 @@
+//! Which blobs are leased next: a merge over groups of due blobs, which never walks over those that may not be taken.
+//!
+//! The obvious query, all due blobs by expiry less the excluded ones, would read past every blob of a throttled
+//! tenant and every blob that only an unreachable sink lacks, at each lease, and those can be a hundred thousand.
+//! So the index is ordered by (stream, sinks that have it wholly) first: a group is taken or left as a whole, at the
+//! cost of one seek, and the groups' heads are merged by expiry.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet, VecDeque};
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
+
+use crate::LeaseRequest;
+
+use super::books::Books;
+use super::failure::{Failure, stored};
+
+/// A due blob's place in the order of leasing: expiry, then creation, then the order in which they were noted.
+type Place = (i64, i64, i64);
+
+/// Due blobs of one stream that the same sinks have already.
+struct Group {
+    stream: i64,
+    whole_sinks: i64,
+    read: VecDeque<Place>,
+    last: Place,
+}
+
+/// The rows of the next blobs to lease, in order.
+pub(super) fn pick_due(
+    books: &mut Books,
+    request: &LeaseRequest,
+    now: Timestamp,
+) -> Result<Vec<i64>, Failure> {
+    wake(books, now)?;
+    let mut groups = due_groups(books, request)?;
+    // Enough for the groups' shares to be even, few enough not to read for every group what one of them will use.
+    let chunk = (request.max_count / groups.len().max(1))
+        .saturating_mul(2)
+        .clamp(4, 256);
+    let mut heads: BinaryHeap<Reverse<(Place, usize)>> = BinaryHeap::new();
+    for (index, group) in groups.iter_mut().enumerate() {
+        heads.extend(
+            group
+                .next(books, chunk)?
+                .map(|place| Reverse((place, index))),
+        );
+    }
+    let mut picked = Vec::new();
+    while picked.len() < request.max_count
+        && let Some(Reverse(((_, _, blob), index))) = heads.pop()
+    {
+        picked.push(blob);
+        if let Some(group) = groups.get_mut(index) {
+            heads.extend(
+                group
+                    .next(books, chunk)?
+                    .map(|place| Reverse((place, index))),
+            );
+        }
+    }
+    Ok(picked)
+}
+
+/// Moves what has become due to where leases look. Every blob makes this move once per lease or wait, so that a
+/// lease reads nothing of those that are not due.
+///
+/// The token stays: the holder of a lease that ran out keeps it until someone else takes the blob.
+fn wake(books: &Books, now: Timestamp) -> Result<(), Failure> {
+    books
+        .statement(
+            "UPDATE blob INDEXED BY blob_due SET state = 0 WHERE state IN (1, 2) AND due_at <= ?1",
+        )?
+        .execute([stored(now)])?;
+    Ok(())
+}
+
+/// The groups that the request may take from, each with its first blob read.
+fn due_groups(books: &mut Books, request: &LeaseRequest) -> Result<Vec<Group>, Failure> {
+    let excluded: HashSet<i64> = books
+        .streams_by_id()?
+        .into_iter()
+        .filter(|(_, (tenant, _))| request.except_tenants.contains(tenant))
+        .map(|(stream, _)| stream)
+        .collect();
+    let served = all_of(books, request)?;
+    let mut groups = Vec::new();
+    let mut after = (i64::MIN, i64::MAX);
+    while let Some((stream, whole_sinks, first)) = next_group(books, after)? {
+        if excluded.contains(&stream) {
+            after = (stream, i64::MAX);
+            continue;
+        }
+        after = (stream, whole_sinks);
+        if served.is_none_or(|served| whole_sinks & served != served) {
+            groups.push(Group {
+                stream,
+                whole_sinks,
+                read: VecDeque::from([first]),
+                last: first,
+            });
+        }
+    }
+    Ok(groups)
+}
+
+/// The group that comes after (stream, sinks) in the index, with its first blob.
+///
+/// Two queries, because one with `(stream, whole_sinks) > (?, ?)` would step over every blob of the group before:
+/// SQLite seeks a pair of columns with `>=` and filters.
+fn next_group(books: &Books, after: (i64, i64)) -> Result<Option<(i64, i64, Place)>, Failure> {
+    let read = |row: &Row<'_>| {
+        Ok((
+            row.get(0)?,
+            row.get(1)?,
+            (row.get(2)?, row.get(3)?, row.get(4)?),
+        ))
+    };
+    let of_stream = books
+        .statement(
+            "SELECT stream, whole_sinks, expires_at, created_at, id FROM blob INDEXED BY blob_ready
+             WHERE state = 0 AND stream = ?1 AND whole_sinks > ?2
+             ORDER BY whole_sinks, expires_at, created_at, id LIMIT 1",
+        )?
+        .query_row(params![after.0, after.1], read)
+        .optional()?;
+    if of_stream.is_some() {
+        return Ok(of_stream);
+    }
+    let of_next_stream = books
+        .statement(
+            "SELECT stream, whole_sinks, expires_at, created_at, id FROM blob INDEXED BY blob_ready
+             WHERE state = 0 AND stream > ?1
+             ORDER BY stream, whole_sinks, expires_at, created_at, id LIMIT 1",
+        )?
+        .query_row([after.0], read)
+        .optional()?;
+    Ok(of_next_stream)
+}
+
+/// The bits of all the sinks that the request asks for: a blob that has them all is of no use to it. `None` when
+/// no blob can have them all.
+fn all_of(books: &mut Books, request: &LeaseRequest) -> Result<Option<i64>, Failure> {
+    if request.for_sinks.is_empty() {
+        return Ok(None);
+    }
+    let mut bits = 0;
+    for name in &request.for_sinks {
+        // A sink that never acknowledged anything has no number, and needs every blob.
+        let Some(sink) = books.known_sink(name)? else {
+            return Ok(None);
+        };
+        bits |= sink.bit();
+    }
+    Ok(Some(bits))
+}
+
+impl Group {
+    fn next(&mut self, books: &Books, chunk: usize) -> Result<Option<Place>, Failure> {
+        if self.read.is_empty() {
+            let mut statement = books.statement(
+                "SELECT expires_at, created_at, id FROM blob INDEXED BY blob_ready
+                 WHERE state = 0 AND stream = ?1 AND whole_sinks = ?2
+                   AND (expires_at, created_at, id) > (?3, ?4, ?5)
+                 ORDER BY expires_at, created_at, id LIMIT ?6",
+            )?;
+            let (expires_at, created_at, id) = self.last;
+            let limit = i64::try_from(chunk).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![
+                self.stream,
+                self.whole_sinks,
+                expires_at,
+                created_at,
+                id,
+                limit
+            ])?;
+            while let Some(row) = rows.next()? {
+                self.last = (row.get(0)?, row.get(1)?, row.get(2)?);
+                self.read.push_back(self.last);
+            }
+        }
+        Ok(self.read.pop_front())
+    }
+}

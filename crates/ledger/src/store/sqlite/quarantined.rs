@@ -1,0 +1,122 @@
+//! What is set aside, with its bytes.
+
+use activity_api::ContentId;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use crate::{QuarantinedItem, QuarantinedRecord};
+
+use super::books::{Books, Sink, sink_name, stream_name};
+use super::failure::{Failure, count, instant, stored, stored_count};
+
+/// `quarantine.record_index` of a blob that is set aside whole.
+pub(super) const WHOLE_BLOB: i64 = -1;
+
+/// `quarantine.sink` of what no sink was asked to take.
+const NO_SINK: i64 = -1;
+
+pub(super) fn set_aside(
+    books: &mut Books,
+    records: &[QuarantinedRecord],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    for record in records {
+        let stream = books.stream(record.tenant, record.content_type)?;
+        let sink = record
+            .sink
+            .as_ref()
+            .map(|name| books.sink(name))
+            .transpose()?;
+        let index = stored_count(record.record_index);
+        let is_new = insert(
+            books,
+            stream,
+            &record.content_id,
+            index,
+            sink,
+            &record.reason,
+            &record.bytes,
+            now,
+        )?;
+        if is_new {
+            books
+                .statement(
+                    "UPDATE stream SET quarantined_record_count = quarantined_record_count + 1 WHERE id = ?1",
+                )?
+                .execute([stream])?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether it was not in quarantine yet.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the columns of one row, named by the two callers above each other"
+)]
+pub(super) fn insert(
+    books: &Books,
+    stream: i64,
+    content_id: &ContentId,
+    record_index: i64,
+    sink: Option<Sink>,
+    reason: &str,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let inserted = books
+        .statement(
+            "INSERT INTO quarantine (stream, content_id, record_index, sink, reason, bytes, quarantined_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            stream,
+            content_id.as_str(),
+            record_index,
+            sink.map_or(NO_SINK, |sink| sink.id),
+            reason,
+            bytes,
+            stored(now)
+        ])?;
+    Ok(inserted > 0)
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    after: u64,
+    max_count: usize,
+) -> Result<Vec<QuarantinedItem>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT quarantine.id, tenant, content_type, content_id, record_index, name, reason, bytes, quarantined_at
+         FROM quarantine JOIN stream ON stream.id = quarantine.stream LEFT JOIN sink ON sink.id = quarantine.sink
+         WHERE quarantine.id > ?1 ORDER BY quarantine.id LIMIT ?2",
+    )?;
+    let limit = i64::try_from(max_count).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![stored_count(after), limit])?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (tenant, content_type) = stream_name(row, 1)?;
+        let record_index: i64 = row.get(4)?;
+        let has_sink = row.get_ref(5)? != rusqlite::types::ValueRef::Null;
+        items.push(QuarantinedItem {
+            id: count(row.get(0)?)?,
+            tenant,
+            content_type,
+            content_id: ContentId::canonical(row.get_ref(3)?.as_str()?),
+            record_index: if record_index == WHOLE_BLOB {
+                None
+            } else {
+                Some(count(record_index)?)
+            },
+            sink: if has_sink {
+                Some(sink_name(row, 5)?)
+            } else {
+                None
+            },
+            reason: row.get(6)?,
+            bytes: row.get(7)?,
+            quarantined_at: instant(row.get(8)?)?,
+        });
+    }
+    Ok(items)
+}

@@ -1,0 +1,173 @@
+//! The tables, and the ladder from every earlier format of the file to this one.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::Error;
+
+use super::failure::meaning;
+
+/// Stands in the file's header ("O365"), so that `file` and we ourselves can tell a ledger from any other database.
+const APPLICATION_ID: i64 = 0x4F33_3635;
+
+/// One step per format, each leading from the one before. A step that has been released is never edited, because
+/// files made by it exist.
+const STEPS: [&str; 1] = [FORMAT_1];
+
+/// - `blob.state` is 0 when the blob may be leased at once, 1 when it is somebody's until `due_at`, 2 when it is nobody's
+///   until `due_at`, 3 delivered, 4 quarantined, 5 expired. Below 3 it is unsettled. Queries spell the numbers out, as
+///   SQLite uses a partial index only where the query says literally what the index says.
+/// - `blob.token` names the current lease and grows whenever the blob changes hands, so that an older key fits no more.
+/// - `blob.whole_sinks` has bit N set when sink N has every record: nearly every acknowledgement is of a whole blob,
+///   and then costs no row of its own.
+/// - `blob_ready` holds what may be leased, by stream and by who has it already, then in the order it is leased:
+///   a lease reads the heads of these groups and never walks over blobs that it may not take.
+/// - `blob_due` holds what is leased or waits, by when it becomes due. Both indexes end in what the summary reads, and
+///   neither has an entry for a settled blob, however many there are.
+/// - `quarantine.record_index` is -1 for a whole blob and `quarantine.sink` is -1 for no sink: NULLs would all be
+///   different from each other in the UNIQUE constraint.
+const FORMAT_1: &str = "
+CREATE TABLE stream (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    listed_until INTEGER,
+    delivered_count INTEGER NOT NULL DEFAULT 0,
+    quarantined_count INTEGER NOT NULL DEFAULT 0,
+    expired_count INTEGER NOT NULL DEFAULT 0,
+    delivered_record_count INTEGER NOT NULL DEFAULT 0,
+    delivered_byte_count INTEGER NOT NULL DEFAULT 0,
+    quarantined_record_count INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (tenant, content_type)
+) STRICT;
+
+CREATE TABLE blob (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES stream (id),
+    state INTEGER NOT NULL DEFAULT 0,
+    due_at INTEGER NOT NULL DEFAULT 0,
+    token INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    whole_sinks INTEGER NOT NULL DEFAULT 0,
+    seen_via INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    settled_at INTEGER,
+    record_count INTEGER,
+    byte_count INTEGER,
+    quarantined_count INTEGER,
+    content_id TEXT NOT NULL,
+    uri TEXT,
+    reason TEXT,
+    UNIQUE (stream, content_id)
+) STRICT;
+
+CREATE INDEX blob_ready ON blob (stream, whole_sinks, expires_at, created_at) WHERE state = 0;
+CREATE INDEX blob_due ON blob (due_at, state, stream, expires_at, created_at) WHERE state IN (1, 2);
+
+CREATE TABLE sink (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    position TEXT
+) STRICT;
+
+CREATE TABLE part (
+    blob INTEGER NOT NULL REFERENCES blob (id),
+    sink INTEGER NOT NULL REFERENCES sink (id),
+    first_record INTEGER NOT NULL,
+    record_count INTEGER NOT NULL,
+    fingerprint INTEGER NOT NULL,
+    PRIMARY KEY (blob, sink, first_record, record_count, fingerprint)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE listed (
+    stream INTEGER NOT NULL REFERENCES stream (id),
+    start_at INTEGER NOT NULL,
+    end_at INTEGER NOT NULL,
+    PRIMARY KEY (stream, start_at)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream INTEGER NOT NULL REFERENCES stream (id),
+    content_id TEXT NOT NULL,
+    record_index INTEGER NOT NULL,
+    sink INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    quarantined_at INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    UNIQUE (stream, content_id, record_index, sink)
+) STRICT;
+
+CREATE TABLE fact (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Brings the file to the current format.
+///
+/// # If interrupted
+/// Each step is one transaction together with its number: the next opening continues where this one was.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    let found = format_of(connection)?;
+    for (number, step) in (1_i64..).zip(STEPS).filter(|(number, _)| *number > found) {
+        let climb = |connection: &mut Connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", number)?;
+            transaction.commit()
+        };
+        climb(connection).map_err(|error| meaning(error, "preparing the tables"))?;
+    }
+    Ok(())
+}
+
+/// Refuses a file that is not a ledger of exactly the current format.
+pub(super) fn check(connection: &Connection) -> Result<(), Error> {
+    let found = format_of(connection)?;
+    if found < latest() {
+        return Err(not_a_ledger());
+    }
+    Ok(())
+}
+
+/// The file's format: 0 for a file that has no tables yet.
+fn format_of(connection: &Connection) -> Result<i64, Error> {
+    let number = |query: &str| {
+        connection
+            .query_row(query, [], |row| row.get::<_, i64>(0))
+            .map_err(|error| meaning(error, "reading the file's format"))
+    };
+    let found = number("PRAGMA user_version")?;
+    let application = number("PRAGMA application_id")?;
+    let is_empty = number("SELECT count(*) FROM sqlite_schema")? == 0;
+    // A database that is somebody else's is refused before a table of ours is put into it.
+    if !is_empty && application != APPLICATION_ID {
+        return Err(not_a_ledger());
+    }
+    if found > latest() {
+        return Err(Error::NewerFormat {
+            found,
+            known: latest(),
+        });
+    }
+    Ok(if is_empty { 0 } else { found })
+}
+
+fn latest() -> i64 {
+    i64::try_from(STEPS.len()).expect("the ladder has a handful of steps")
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it is not a ledger of this program")]
+struct NotALedger;
+
+fn not_a_ledger() -> Error {
+    Error::Corrupt {
+        what: "the file",
+        source: std::sync::Arc::new(NotALedger),
+    }
+}

@@ -1,0 +1,79 @@
+//! The numbers. Settled blobs are counted as they settle; unsettled ones are read from the indexes that hold only them.
+
+use std::collections::BTreeMap;
+
+use activity_api::{ContentType, TenantId};
+use jiff::Timestamp;
+use rusqlite::{Connection, Row};
+
+use crate::{StreamSummary, Summary};
+
+use super::books::stream_name;
+use super::failure::{Failure, count, instant, stored};
+
+pub(super) fn summary(connection: &Connection, now: Timestamp) -> Result<Summary, Failure> {
+    let mut streams: BTreeMap<i64, StreamSummary> = BTreeMap::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT id, tenant, content_type, listed_until, delivered_count, quarantined_count, expired_count,
+             delivered_record_count, delivered_byte_count, quarantined_record_count
+         FROM stream",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (tenant, content_type) = stream_name(row, 1)?;
+        streams.insert(row.get(0)?, settled(row, tenant, content_type)?);
+    }
+
+    let mut statement = connection.prepare_cached(
+        "SELECT stream, 0, count(*), min(expires_at), min(created_at) FROM blob INDEXED BY blob_ready
+         WHERE state = 0 AND ?1 = ?1 GROUP BY stream
+         UNION ALL
+         SELECT stream, state = 1 AND due_at > ?1, count(*), min(expires_at), min(created_at)
+         FROM blob INDEXED BY blob_due WHERE state IN (1, 2) GROUP BY 1, 2",
+    )?;
+    let mut rows = statement.query([stored(now)])?;
+    while let Some(row) = rows.next()? {
+        if let Some(stream) = streams.get_mut(&row.get(0)?) {
+            add_unsettled(stream, row)?;
+        }
+    }
+
+    let mut streams: Vec<StreamSummary> = streams.into_values().collect();
+    streams.sort_by_key(|stream| (stream.tenant, stream.content_type));
+    Ok(Summary { streams })
+}
+
+fn settled(
+    row: &Row<'_>,
+    tenant: TenantId,
+    content_type: ContentType,
+) -> Result<StreamSummary, Failure> {
+    Ok(StreamSummary {
+        listed_until: row.get::<_, Option<i64>>(3)?.map(instant).transpose()?,
+        delivered_count: count(row.get(4)?)?,
+        quarantined_count: count(row.get(5)?)?,
+        expired_count: count(row.get(6)?)?,
+        delivered_record_count: count(row.get(7)?)?,
+        delivered_byte_count: count(row.get(8)?)?,
+        quarantined_record_count: count(row.get(9)?)?,
+        ..StreamSummary::empty(tenant, content_type)
+    })
+}
+
+fn add_unsettled(stream: &mut StreamSummary, row: &Row<'_>) -> Result<(), Failure> {
+    let is_leased: bool = row.get(1)?;
+    let blob_count = count(row.get(2)?)?;
+    if is_leased {
+        stream.leased_count += blob_count;
+    } else {
+        stream.pending_count += blob_count;
+    }
+    let expires_at = instant(row.get(3)?)?;
+    let created_at = instant(row.get(4)?)?;
+    let sooner = |known: Option<Timestamp>, found: Timestamp| {
+        Some(known.map_or(found, |known| known.min(found)))
+    };
+    stream.nearest_pending_expires_at = sooner(stream.nearest_pending_expires_at, expires_at);
+    stream.oldest_pending_created_at = sooner(stream.oldest_pending_created_at, created_at);
+    Ok(())
+}

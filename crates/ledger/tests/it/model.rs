@@ -1,0 +1,474 @@
+//! Random steps, restarts and crashes, on the real ledger and on a twin in memory that is too simple to be wrong.
+//!
+//! After every step both must say the same: the answer to the step, the summary, what was listed, and every position.
+
+mod twin;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use activity_api::Window;
+use jiff::{SignedDuration, Timestamp};
+use ledger::{
+    AcknowledgedPart, Delivery, Error, Lease, LeaseRequest, Ledger, PartKey, QuarantinedRecord,
+    SeenVia, SinkCommit, SqliteLedger,
+};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use twin::{Twin, content_id_of, sink_of, stream_of};
+
+/// Few of everything, so that steps meet each other.
+const BLOB_COUNT: u8 = 24;
+const SINK_COUNT: u8 = 3;
+
+#[derive(Debug, Clone)]
+enum Step {
+    NoteSeen {
+        blobs: Vec<u8>,
+        via_listing: bool,
+    },
+    NoteListed {
+        stream: u8,
+        start_minute: u8,
+        minutes: u8,
+    },
+    NoteUnlistable {
+        stream: u8,
+        before_minute: u8,
+    },
+    Lease {
+        max_count: u8,
+        except_tenant: Option<u8>,
+        for_sinks: Vec<u8>,
+        seconds: u8,
+    },
+    Renew {
+        lease: u8,
+        seconds: u8,
+    },
+    Acknowledge {
+        lease: u8,
+        sink: u8,
+        part: Option<u8>,
+        position: Option<u8>,
+        quarantined: Option<u8>,
+    },
+    Deliver {
+        lease: u8,
+        required: Vec<u8>,
+        proofs: bool,
+    },
+    RetryLater {
+        lease: u8,
+        seconds: u8,
+    },
+    Release {
+        lease: u8,
+    },
+    Quarantine {
+        lease: u8,
+    },
+    Expire {
+        lease: u8,
+    },
+    Wait {
+        seconds: u8,
+    },
+    /// Closed as at a shutdown, and opened again.
+    Restart,
+    /// The files as they are at this moment, opened by another process: what a kill leaves behind.
+    Crash,
+}
+
+fn some_sinks() -> impl Strategy<Value = Vec<u8>> {
+    proptest::sample::subsequence(
+        (0..SINK_COUNT).collect::<Vec<_>>(),
+        0..=usize::from(SINK_COUNT),
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let lease = any::<u8>();
+    let seconds = 0..100_u8;
+    prop_oneof![
+        3 => (proptest::collection::vec(0..BLOB_COUNT, 1..6), any::<bool>())
+            .prop_map(|(blobs, via_listing)| Step::NoteSeen { blobs, via_listing }),
+        1 => (0..4_u8, 0..60_u8, 1..20_u8)
+            .prop_map(|(stream, start_minute, minutes)| Step::NoteListed { stream, start_minute, minutes }),
+        1 => (0..4_u8, 0..80_u8).prop_map(|(stream, before_minute)| Step::NoteUnlistable { stream, before_minute }),
+        5 => (0..6_u8, proptest::option::of(0..2_u8), some_sinks(), seconds.clone())
+            .prop_map(|(max_count, except_tenant, for_sinks, seconds)| Step::Lease { max_count, except_tenant, for_sinks, seconds }),
+        2 => (lease, seconds.clone()).prop_map(|(lease, seconds)| Step::Renew { lease, seconds }),
+        8 => (lease, 0..SINK_COUNT, proptest::option::of(0..3_u8), proptest::option::of(any::<u8>()), proptest::option::of(0..2_u8))
+            .prop_map(|(lease, sink, part, position, quarantined)| Step::Acknowledge { lease, sink, part, position, quarantined }),
+        3 => (lease, some_sinks(), any::<bool>())
+            .prop_map(|(lease, required, proofs)| Step::Deliver { lease, required, proofs }),
+        2 => (lease, seconds.clone()).prop_map(|(lease, seconds)| Step::RetryLater { lease, seconds }),
+        1 => lease.prop_map(|lease| Step::Release { lease }),
+        1 => lease.prop_map(|lease| Step::Quarantine { lease }),
+        1 => lease.prop_map(|lease| Step::Expire { lease }),
+        3 => seconds.prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Crash),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_ledger_and_its_twin_agree_through_steps_and_crashes(steps in proptest::collection::vec(step(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut pair = Pair::new();
+            for step in steps {
+                pair.take(step.clone()).await;
+                pair.assert_agreement(&step).await;
+            }
+        });
+    }
+}
+
+/// The two, the time, and the leases of the process that is supposed to be running.
+struct Pair {
+    directory: TempDir,
+    path: PathBuf,
+    real: Option<SqliteLedger>,
+    twin: Twin,
+    leases: Vec<Lease>,
+    now: Timestamp,
+    crash_count: u32,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.db");
+        let real = Some(SqliteLedger::open(&path).unwrap());
+        let now = twin::at(0);
+        Self {
+            directory,
+            path,
+            real,
+            twin: Twin::default(),
+            leases: Vec::new(),
+            now,
+            crash_count: 0,
+        }
+    }
+
+    fn real(&self) -> &SqliteLedger {
+        self.real.as_ref().unwrap()
+    }
+
+    fn later(&self, seconds: u8) -> Timestamp {
+        self.now + SignedDuration::from_secs(seconds.into())
+    }
+
+    /// One of the leases at hand, if there are any; it may have been lost.
+    fn pick(&self, number: u8) -> Option<usize> {
+        usize::from(number).checked_rem(self.leases.len())
+    }
+
+    fn give_up(&mut self, number: u8) -> Option<Lease> {
+        self.pick(number)
+            .map(|index| self.leases.swap_remove(index))
+    }
+
+    async fn take(&mut self, step: Step) {
+        match step {
+            Step::NoteSeen { blobs, via_listing } => {
+                let via = if via_listing {
+                    SeenVia::Listing
+                } else {
+                    SeenVia::Notification
+                };
+                let seen = blobs
+                    .iter()
+                    .map(|number| twin::seen(*number, via))
+                    .collect();
+                let expected = self.twin.note_seen(&blobs, via);
+                assert_eq!(
+                    self.real().note_seen(seen, self.now).await.unwrap(),
+                    expected
+                );
+            }
+            Step::NoteListed {
+                stream,
+                start_minute,
+                minutes,
+            } => {
+                let (tenant, content_type) = stream_of(stream);
+                let end_minute = start_minute + minutes;
+                let window =
+                    Window::new(twin::minute(start_minute), twin::minute(end_minute)).unwrap();
+                self.twin.note_listed(stream, start_minute, end_minute);
+                self.real()
+                    .note_listed(tenant, content_type, window, self.now)
+                    .await
+                    .unwrap();
+            }
+            Step::NoteUnlistable {
+                stream,
+                before_minute,
+            } => {
+                let (tenant, content_type) = stream_of(stream);
+                self.twin.note_unlistable(stream, before_minute);
+                self.real()
+                    .note_unlistable(tenant, content_type, twin::minute(before_minute))
+                    .await
+                    .unwrap();
+            }
+            Step::Lease {
+                max_count,
+                except_tenant,
+                for_sinks,
+                seconds,
+            } => {
+                self.lease(max_count, except_tenant, for_sinks, seconds)
+                    .await;
+            }
+            Step::Renew { lease, seconds } => {
+                let Some(index) = self.pick(lease) else {
+                    return;
+                };
+                let key = self.leases[index].key();
+                let until = self.later(seconds);
+                let lost = self.real().renew(&[key], until).await.unwrap();
+                assert_eq!(lost.is_empty(), self.twin.renew(key, until));
+            }
+            Step::Acknowledge {
+                lease,
+                sink,
+                part,
+                position,
+                quarantined,
+            } => {
+                self.acknowledge(lease, sink, part, position, quarantined)
+                    .await;
+            }
+            Step::Deliver {
+                lease,
+                required,
+                proofs,
+            } => self.deliver(lease, required, proofs).await,
+            Step::RetryLater { lease, seconds } => {
+                let not_before = self.later(seconds);
+                let Some(lease) = self.give_up(lease) else {
+                    return;
+                };
+                let expected = self.twin.retry_later(lease.key(), not_before);
+                assert_kept(
+                    self.real().retry_later(lease, not_before, "later").await,
+                    expected,
+                );
+            }
+            Step::Release { lease } => {
+                let Some(lease) = self.give_up(lease) else {
+                    return;
+                };
+                self.twin.release(lease.key());
+                self.real().release(vec![lease]).await.unwrap();
+            }
+            Step::Quarantine { lease } => {
+                let Some(lease) = self.give_up(lease) else {
+                    return;
+                };
+                let expected = self.twin.quarantine(lease.key());
+                assert_kept(
+                    self.real()
+                        .quarantine(lease, "bad", b"bytes".to_vec(), self.now)
+                        .await,
+                    expected,
+                );
+            }
+            Step::Expire { lease } => {
+                let Some(lease) = self.give_up(lease) else {
+                    return;
+                };
+                let expected = self.twin.expire(lease.key());
+                assert_kept(self.real().expire(lease, "gone", self.now).await, expected);
+            }
+            Step::Wait { seconds } => self.now = self.later(seconds),
+            Step::Restart => self.reopen(self.path.clone()),
+            Step::Crash => {
+                self.crash_count += 1;
+                let copy = self
+                    .directory
+                    .path()
+                    .join(format!("crashed-{}.db", self.crash_count));
+                for ending in ["", "-wal"] {
+                    let side =
+                        |path: &PathBuf| PathBuf::from(format!("{}{ending}", path.display()));
+                    std::fs::copy(side(&self.path), side(&copy)).unwrap();
+                }
+                self.reopen(copy);
+            }
+        }
+    }
+
+    fn reopen(&mut self, path: PathBuf) {
+        self.leases.clear();
+        self.real = None;
+        self.real = Some(SqliteLedger::open(&path).unwrap());
+        self.path = path;
+        self.twin.reopen();
+    }
+
+    async fn lease(
+        &mut self,
+        max_count: u8,
+        except_tenant: Option<u8>,
+        for_sinks: Vec<u8>,
+        seconds: u8,
+    ) {
+        let request = LeaseRequest {
+            max_count: max_count.into(),
+            duration: Duration::from_secs(seconds.into()),
+            except_tenants: except_tenant
+                .map(|number| stream_of(number).0)
+                .into_iter()
+                .collect(),
+            for_sinks: for_sinks.iter().map(|sink| sink_of(*sink)).collect(),
+        };
+        let leases = self.real().lease(&request, self.now).await.unwrap();
+        let expected = self
+            .twin
+            .lease(max_count, except_tenant, &for_sinks, self.now);
+        let named: Vec<_> = leases
+            .iter()
+            .map(|lease| lease.content_id().clone())
+            .collect();
+        assert_eq!(
+            named,
+            expected
+                .iter()
+                .map(|number| content_id_of(*number))
+                .collect::<Vec<_>>()
+        );
+        for (number, lease) in expected.into_iter().zip(&leases) {
+            self.twin.hand_over(number, lease, self.later(seconds));
+        }
+        self.leases.extend(leases);
+    }
+
+    async fn acknowledge(
+        &mut self,
+        lease: u8,
+        sink: u8,
+        part: Option<u8>,
+        position: Option<u8>,
+        quarantined: Option<u8>,
+    ) {
+        let Some(index) = self.pick(lease) else {
+            return;
+        };
+        let lease = &self.leases[index];
+        let part = part.map_or(AcknowledgedPart::Whole, |number| {
+            let first_record = u64::from(number) * 10;
+            AcknowledgedPart::Part(PartKey {
+                first_record,
+                record_count: 10,
+                fingerprint: u64::MAX - first_record,
+            })
+        });
+        let commit = SinkCommit {
+            sink: sink_of(sink),
+            position: position.map(|number| number.to_string()),
+            acknowledged: vec![(lease.key(), part)],
+            quarantined: quarantined
+                .map(|record_index| QuarantinedRecord {
+                    tenant: lease.tenant(),
+                    content_type: lease.content_type(),
+                    content_id: lease.content_id().clone(),
+                    record_index: record_index.into(),
+                    sink: Some(sink_of(sink)),
+                    reason: "too large".into(),
+                    bytes: Vec::new(),
+                })
+                .into_iter()
+                .collect(),
+        };
+        let proofs = self.real().acknowledge(commit, self.now).await.unwrap();
+        assert_eq!(proofs.len(), usize::from(part == AcknowledgedPart::Whole));
+        self.twin
+            .acknowledge(lease.key(), sink, part, position, quarantined);
+    }
+
+    async fn deliver(&mut self, lease: u8, required: Vec<u8>, proofs: bool) {
+        if required.is_empty() {
+            return;
+        }
+        let Some(lease) = self.give_up(lease) else {
+            return;
+        };
+        let key = lease.key();
+        let mut acknowledgements = Vec::new();
+        for sink in required.iter().filter(|_| proofs) {
+            let commit = SinkCommit {
+                sink: sink_of(*sink),
+                position: None,
+                acknowledged: vec![(key, AcknowledgedPart::Whole)],
+                quarantined: Vec::new(),
+            };
+            acknowledgements.extend(self.real().acknowledge(commit, self.now).await.unwrap());
+            self.twin
+                .acknowledge(key, *sink, AcknowledgedPart::Whole, None, None);
+        }
+        let expected = self.twin.deliver(&lease, &required, proofs);
+        let delivery = Delivery {
+            lease,
+            acknowledgements,
+            record_count: 3,
+            byte_count: 99,
+            quarantined_count: 0,
+        };
+        let required: Vec<_> = required.iter().map(|sink| sink_of(*sink)).collect();
+        let answers = self
+            .real()
+            .mark_delivered(vec![delivery], &required, self.now)
+            .await
+            .unwrap();
+        let answered = match &answers[..] {
+            [Ok(())] => Ok(()),
+            [Err(Error::LeaseLost)] => Err("lost".to_owned()),
+            [Err(Error::MissingAcknowledgement { sink })] => Err(sink.to_string()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(answered, expected);
+    }
+
+    async fn assert_agreement(&self, step: &Step) {
+        let summary = self.real().summary(self.now).await.unwrap();
+        assert_eq!(summary, self.twin.summary(self.now), "after {step:?}");
+        for stream in 0..4 {
+            let (tenant, content_type) = stream_of(stream);
+            let stretches = self
+                .real()
+                .listed_stretches(tenant, content_type)
+                .await
+                .unwrap();
+            assert_eq!(stretches, self.twin.stretches(stream), "after {step:?}");
+        }
+        for sink in 0..SINK_COUNT {
+            let position = self.real().position(&sink_of(sink)).await.unwrap();
+            assert_eq!(position, self.twin.position(sink), "after {step:?}");
+        }
+        let quarantined = self.real().quarantined(0, 1_000).await.unwrap();
+        let mut named: Vec<_> = quarantined
+            .into_iter()
+            .map(|item| (item.content_id, item.record_index, item.sink))
+            .collect();
+        named.sort();
+        assert_eq!(named, self.twin.quarantined(), "after {step:?}");
+    }
+}
+
+fn assert_kept(answer: Result<(), Error>, is_kept: bool) {
+    match answer {
+        Ok(()) => assert!(is_kept, "the twin had lost the lease"),
+        Err(Error::LeaseLost) => assert!(!is_kept, "the twin still had the lease"),
+        Err(other) => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,42 @@
+//! A simulated Microsoft 365 tenant and Alert Logic backend, written from the protocols alone: it shares no code with the collector.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), simulator::Error> {
+//! use simulator::{Options, Simulator};
+//!
+//! let simulator = Simulator::start(Options { records: 1_000, ..Options::default() }).await?;
+//! // … point a collector at `simulator.microsoft_origin()` and `simulator.alertlogic_origin()`, let it work, then:
+//! println!("{}", simulator.verdict());
+//! simulator.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod alertlogic;
+mod clock;
+mod control;
+mod delivery;
+mod error;
+mod faults;
+mod hec;
+mod http;
+mod microsoft;
+mod options;
+mod plan;
+mod random;
+mod requests;
+mod server;
+mod simulator;
+mod times;
+mod tls;
+mod verdict;
+mod world;
+
+pub use clock::SimClock;
+pub use error::Error;
+pub use faults::{Fault, FaultAction};
+pub use microsoft::corpus::Corpus;
+pub use options::{AlertLogicOptions, ContentType, HecOptions, Options, UnknownContentType};
+pub use requests::{RequestCount, RequestKind, Requests};
+pub use simulator::{SimulatedTenant, Simulator};
+pub use verdict::{Progress, Repeated, SinkVerdict, Verdict};

@@ -1,0 +1,172 @@
+//! Four listeners and one way through: read the request, see whether a fault meets it, hand it to its service, count the answer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::DATE;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::faults::FaultAction;
+use crate::http::{Call, Reply, empty, form, with_header};
+use crate::world::World;
+use crate::{RequestKind, alertlogic, control, hec, microsoft, times};
+
+/// Which service a port belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Microsoft,
+    AlertLogic,
+    Hec,
+    /// A host that has no business with any token.
+    Stranger,
+}
+
+impl Service {
+    /// The largest body that is read. Alert Logic's own limit is checked later, with its own answer.
+    fn max_body_bytes(self) -> usize {
+        match self {
+            Self::Microsoft | Self::Stranger => 1 << 20,
+            Self::AlertLogic | Self::Hec => 64 << 20,
+        }
+    }
+}
+
+/// Serves until the token is cancelled.
+pub(crate) async fn serve(
+    world: Arc<World>,
+    service: Service,
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, or the peer is gone already: neither ends the service.
+                debug!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (world, tls, stop) = (Arc::clone(&world), tls.clone(), stop.clone());
+        tasks.spawn(async move {
+            let served = async {
+                stream.set_nodelay(true)?;
+                match tls {
+                    Some(tls) => serve_connection(world, service, tls.accept(stream).await?).await,
+                    None => serve_connection(world, service, stream).await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                result = served => if let Err(error) = result {
+                    debug!(%error, ?service, "a connection ended early");
+                }
+            }
+        });
+    }
+}
+
+async fn serve_connection(
+    world: Arc<World>,
+    service: Service,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> io::Result<()> {
+    let answer = service_fn(move |request| {
+        let world = Arc::clone(&world);
+        async move { answer(&world, service, request).await }
+    });
+    http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), answer)
+        .await
+        .map_err(io::Error::other)
+}
+
+/// A request that is to get no answer: hyper closes the connection when a service fails.
+#[derive(Debug, thiserror::Error)]
+#[error("hung up on purpose")]
+struct Hangup;
+
+async fn answer(
+    world: &World,
+    service: Service,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Hangup> {
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, service.max_body_bytes()).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) => {
+            debug!(%error, "cannot read a request's body");
+            return Ok(finish(world, empty(StatusCode::PAYLOAD_TOO_LARGE)));
+        }
+    };
+    let call = Call {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: form(parts.uri.query().unwrap_or_default().as_bytes()),
+        headers: parts.headers,
+        body,
+    };
+    if let Some(path) = call.path.strip_prefix("/_simulator/") {
+        return Ok(finish(world, control::answer(world, path, &call)));
+    }
+    if let Some(latency) = world.faults.latency() {
+        tokio::time::sleep(latency).await;
+    }
+    if service != Service::Microsoft && call.bearer().is_some() {
+        world.requests.note_leaked_token();
+    }
+    let kind = match service {
+        Service::Microsoft => microsoft::kind_of(&call),
+        Service::AlertLogic => alertlogic::kind_of(&call),
+        Service::Hec => hec::kind_of(&call),
+        Service::Stranger => RequestKind::Stranger,
+    };
+    let reply = match world.faults.take(kind) {
+        Some(FaultAction::Hangup) => {
+            world.requests.note(kind, 0);
+            return Err(Hangup);
+        }
+        Some(action) => match service {
+            Service::Microsoft => microsoft::fault(&call, kind, &action),
+            Service::AlertLogic => alertlogic::fault(&action),
+            Service::Hec => hec::fault(&action),
+            Service::Stranger => empty(StatusCode::NOT_FOUND),
+        },
+        None => match service {
+            Service::Microsoft => microsoft::answer(world, kind, &call).await,
+            Service::AlertLogic => alertlogic::answer(world, kind, &call),
+            Service::Hec => hec::answer(world, kind, &call),
+            Service::Stranger => empty(StatusCode::NOT_FOUND),
+        },
+    };
+    world.requests.note(kind, reply.status.as_u16());
+    Ok(finish(world, reply))
+}
+
+/// Puts the simulated time into `Date`, from which collectors tell their clock's skew.
+fn finish(world: &World, reply: Reply) -> Response<Full<Bytes>> {
+    let date = times::http_date(world.clock.now());
+    with_header(reply, DATE, &date)
+        .into_response()
+        .map(Full::new)
+}

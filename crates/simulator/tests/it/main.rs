@@ -1,0 +1,10 @@
+//! The simulator through its real sockets, by a small collector that knows nothing of the simulator's inside.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod alertlogic;
+mod client;
+mod hec;
+mod microsoft;
+mod webhook;
+mod whole;

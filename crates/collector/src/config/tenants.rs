@@ -1,0 +1,142 @@
+//! `[[tenant]]` and `[microsoft]`: whose records are collected, and from which hosts.
+
+use activity_api::{Cloud, ContentType, Origin, PublisherId, TenantId};
+
+use super::TenantConfig;
+use super::keys::Kind;
+use super::reader::Section;
+
+const CLOUDS: [&str; 5] = [
+    Cloud::Commercial.as_str(),
+    Cloud::Gcc.as_str(),
+    Cloud::GccHigh.as_str(),
+    Cloud::Dod.as_str(),
+    Cloud::China.as_str(),
+];
+
+const CONTENT_TYPES: [&str; 5] = [
+    ContentType::AzureActiveDirectory.as_str(),
+    ContentType::Exchange.as_str(),
+    ContentType::SharePoint.as_str(),
+    ContentType::General.as_str(),
+    ContentType::Dlp.as_str(),
+];
+
+const NO_OTHER_CREDENTIAL: &str = "not supported yet: use client_secret";
+
+pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<TenantConfig> {
+    let mut seen: Vec<Option<TenantId>> = Vec::new();
+    let mut tenants = root.tables(
+        "tenant",
+        "A tenant whose records are collected.",
+        |section| {
+            let id = section
+                .guid("id", "The tenant's id (directory id), a GUID.")
+                .required();
+            if let Some(first) = id.and_then(|id| seen.iter().position(|seen| *seen == Some(id))) {
+                section.incomplete(
+                    "id",
+                    format!("is the id of tenant[{first}] too: write each tenant once"),
+                );
+            }
+            seen.push(id);
+            read_tenant(section, id)
+        },
+    );
+    root.table(
+        "microsoft",
+        "Microsoft's hosts, only to override those of a tenant's cloud (tests, proxies).",
+        |section| {
+            let login = read_origin(section, "login", "Where tokens come from.");
+            let activity = read_origin(
+                section,
+                "activity",
+                "The Office 365 Management Activity API.",
+            );
+            let resource_manager =
+                read_origin(section, "resource_manager", "Azure Resource Manager.");
+            for tenant in &mut tenants {
+                let hosts = &mut tenant.hosts;
+                for (host, given) in [
+                    (&mut hosts.login, &login),
+                    (&mut hosts.activity, &activity),
+                    (&mut hosts.resource_manager, &resource_manager),
+                ] {
+                    if let Some(given) = given {
+                        *host = given.clone();
+                    }
+                }
+            }
+        },
+    );
+    tenants
+}
+
+fn read_tenant(section: &mut Section<'_, '_>, id: Option<TenantId>) -> Option<TenantConfig> {
+    let client_id = section
+        .guid(
+            "client_id",
+            "The id of the application that may read the tenant's audit records, a GUID.",
+        )
+        .required();
+    let client_secret = section.secret(
+        "client_secret",
+        "The application's client secret (its value, not its id).",
+    );
+    let client_secret = client_secret.required();
+    for other in ["certificate", "federated_token_file", "managed_identity"] {
+        section.refuse(other, NO_OTHER_CREDENTIAL);
+    }
+    let content_types = section
+        .choices(
+            "content_types",
+            "The feeds to collect, each once.",
+            &CONTENT_TYPES,
+        )
+        .map(|names| {
+            ContentType::ALL
+                .into_iter()
+                .filter(|feed| names.contains(&feed.as_str()))
+                .collect()
+        })
+        .default(CONTENT_TYPES.map(toml::Value::from).to_vec());
+    let cloud = section
+        .choice(
+            "cloud",
+            "Which of Microsoft's clouds the tenant lives in.",
+            &CLOUDS,
+        )
+        .map(|name| name.parse().unwrap_or(Cloud::Commercial))
+        .default(Cloud::Commercial.as_str());
+    let publisher = section.guid::<PublisherId>(
+        "publisher_id",
+        "Who the requests are counted for, a GUID. Requests that name nobody share one quota with all the world, \
+         so that there is always one.",
+    );
+    let publisher = match id {
+        Some(id) => publisher.computed("the tenant's id", id.to_string()),
+        None => publisher.optional("the tenant's id"),
+    };
+    Some(TenantConfig {
+        id: id?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        content_types: content_types?,
+        publisher: publisher?,
+        hosts: cloud?.hosts(),
+    })
+}
+
+fn read_origin(
+    section: &mut Section<'_, '_>,
+    name: &'static str,
+    doc: &'static str,
+) -> Option<Origin> {
+    section
+        .text(name, doc)
+        .try_map(Kind::Url, |text| {
+            text.parse()
+                .map_err(|error: activity_api::InvalidOrigin| error.to_string())
+        })
+        .optional("the host of each tenant's cloud")
+}

@@ -1,0 +1,199 @@
+//! What the configuration says to its users: values, and the texts of its mistakes.
+
+mod documents;
+mod mistakes;
+mod secrets;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use activity_api::{Cloud, ContentType};
+use expect_test::Expect;
+use secrecy::ExposeSecret;
+
+use super::{Config, ConfigErrors, LedgerConfig, SinkConfig, from_text, load};
+
+type Env = BTreeMap<String, String>;
+
+fn env(variables: &[(&str, &str)]) -> Env {
+    variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    from_text(text, "test.toml", Path::new("/base"), &env(variables))
+}
+
+fn check_errors(text: &str, variables: &[(&str, &str)], expected: Expect) {
+    let errors = read(text, variables).expect_err("a mistake is expected");
+    expected.assert_eq(&errors.to_string());
+}
+
+const TENANT: &str = r#"
+[[tenant]]
+id = "bf8d32d3-1c13-4487-af02-80dba2236485"
+client_id = "a261478c-84fb-42f9-84c2-de050a4babe3"
+client_secret = "s"
+"#;
+
+/// A good tenant and a good sink, with `more` between them. The first line of `more` is line 7.
+fn with(more: &str) -> String {
+    format!("{TENANT}\n{more}\n[[sink]]\ntype = \"stdout\"\n")
+}
+
+/// As [`with`], for sinks. The first line of `sinks` is line 7.
+fn with_sinks(sinks: &str) -> String {
+    format!("{TENANT}\n{sinks}\n")
+}
+
+#[test]
+fn the_least_configuration_has_the_documented_defaults() {
+    let config = read(&with(""), &[]).unwrap();
+    let [tenant] = config.tenants.as_slice() else {
+        panic!("one tenant is expected")
+    };
+    assert_eq!(
+        tenant.id.to_string(),
+        "bf8d32d3-1c13-4487-af02-80dba2236485"
+    );
+    assert_eq!(tenant.publisher.to_string(), tenant.id.to_string());
+    assert_eq!(tenant.client_secret.expose_secret(), "s");
+    assert_eq!(tenant.content_types, ContentType::ALL);
+    assert_eq!(tenant.hosts, Cloud::Commercial.hosts());
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:8365");
+    assert!(config.webhook.is_none());
+    assert!(config.tls.ca_pem.is_none());
+    assert_eq!(
+        config.ledger,
+        LedgerConfig::Sqlite {
+            path: "/base/o365-collector.db".into()
+        }
+    );
+    assert_eq!(config.poll.interval, Duration::from_secs(60));
+    assert_eq!(config.poll.first_lookback, Duration::from_secs(24 * 3600));
+    assert_eq!(config.fetch.max_concurrent, 16);
+    assert_eq!(config.fetch.max_memory_bytes, 64 << 20);
+    assert_eq!(config.sinks.len(), 1);
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let variables = [
+        ("O365_COLLECTOR_POLL__INTERVAL_SECS", "30"),
+        ("O365_COLLECTOR_TENANT__0__CLOUD", "gcc_high"),
+        (
+            "O365_COLLECTOR_TENANT__0__CONTENT_TYPES",
+            "DLP.All, Audit.Exchange",
+        ),
+        ("O365_COLLECTOR_TENANT__0__CLIENT_SECRET__ENV", "OTHER"),
+        ("OTHER", "from elsewhere"),
+    ];
+    let config = read(
+        &with("[poll]\ninterval_secs = 90\nlookback_hours = 2"),
+        &variables,
+    )
+    .unwrap();
+    assert_eq!(config.poll.interval, Duration::from_secs(30));
+    assert_eq!(config.poll.first_lookback, Duration::from_secs(7200));
+    let tenant = &config.tenants[0];
+    assert_eq!(tenant.hosts, Cloud::GccHigh.hosts());
+    assert_eq!(
+        tenant.content_types,
+        [ContentType::Exchange, ContentType::Dlp]
+    );
+    assert_eq!(tenant.client_secret.expose_secret(), "from elsewhere");
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let variables = [
+        ("O365_COLLECTOR_ID", "an app setting of the original"),
+        ("O365_COLLECTOR_LOG", "debug"),
+        (
+            "O365_COLLECTOR_TENANT__0__ID",
+            "bf8d32d3-1c13-4487-af02-80dba2236485",
+        ),
+        (
+            "O365_COLLECTOR_TENANT__0__CLIENT_ID",
+            "a261478c-84fb-42f9-84c2-de050a4babe3",
+        ),
+        (
+            "O365_COLLECTOR_TENANT__0__CLIENT_SECRET",
+            "{ env = \"IS_TEXT_HERE\" }",
+        ),
+        (
+            "O365_COLLECTOR_TENANT__0__CONTENT_TYPES",
+            "[\"Audit.General\"]",
+        ),
+        (
+            "O365_COLLECTOR_WEBHOOK__PUBLIC_URL",
+            "https://collector.example.net/api/o365/webhook",
+        ),
+        ("O365_COLLECTOR_WEBHOOK__AUTH_ID", "a"),
+        ("O365_COLLECTOR_SINK__0__TYPE", "file"),
+        ("O365_COLLECTOR_SINK__0__PATH", "audit.ndjson"),
+        ("O365_COLLECTOR_SINK__1__TYPE", "stdout"),
+    ];
+    let config = load(None, &env(&variables)).unwrap();
+    assert_eq!(
+        config.tenants[0].client_secret.expose_secret(),
+        "{ env = \"IS_TEXT_HERE\" }"
+    );
+    assert_eq!(config.tenants[0].content_types, [ContentType::General]);
+    assert_eq!(config.webhook.unwrap().auth_id.expose_secret(), "a");
+    let [SinkConfig::File(file), SinkConfig::Stdout(_)] = config.sinks.as_slice() else {
+        panic!("a file and stdout are expected")
+    };
+    assert_eq!(file.path, Path::new("audit.ndjson"));
+}
+
+#[test]
+fn the_environment_adds_elements_behind_those_of_the_file() {
+    let variables = [
+        ("O365_COLLECTOR_SINK__1__TYPE", "stdout"),
+        ("O365_COLLECTOR_SINK__0__ID", "first"),
+    ];
+    let config = read(&with(""), &variables).unwrap();
+    let names: Vec<_> = config
+        .sinks
+        .iter()
+        .map(|sink| sink.name().as_str())
+        .collect();
+    assert_eq!(names, ["first", "stdout-2"]);
+}
+
+#[test]
+fn overridden_hosts_go_before_those_of_the_cloud() {
+    let config = read(&with("[microsoft]\nlogin = \"http://127.0.0.1:4000\""), &[]).unwrap();
+    let hosts = &config.tenants[0].hosts;
+    assert_eq!(hosts.login.as_str(), "http://127.0.0.1:4000");
+    assert_eq!(hosts.activity, Cloud::Commercial.hosts().activity);
+}
+
+#[test]
+fn an_absolute_ledger_path_is_taken_in_either_spelling() {
+    for url in ["sqlite:/srv/ledger.db", "sqlite:///srv/ledger.db"] {
+        let config = read(&with(&format!("[ledger]\nurl = \"{url}\"")), &[]).unwrap();
+        assert_eq!(
+            config.ledger,
+            LedgerConfig::Sqlite {
+                path: "/srv/ledger.db".into()
+            }
+        );
+    }
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
+    let text = format!(
+        "\u{feff}{}",
+        with("[poll]\ninterval_secs = 90").replace('\n', "\r\n")
+    );
+    assert_eq!(
+        read(&text, &[]).unwrap().poll.interval,
+        Duration::from_secs(90)
+    );
+}

@@ -1,0 +1,261 @@
+//! One blob between its lease and its settlement: which sinks have which of its parts, and the moment at which
+//! nothing more is to come. Plain state behind one lock; whoever brings the last piece settles the blob.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use ledger::{Acknowledgement, AcknowledgedPart, Lease, LeaseKey, PartKey};
+
+use crate::decode::Totals;
+use crate::record::BlobTag;
+
+/// A leased blob under way to every sink. Sinks are known by their index among the pipeline's.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    tag: Arc<BlobTag>,
+    uri: String,
+    attempts: u32,
+    /// Records and undecodable stretches that were set aside under this lease.
+    quarantined: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Taken by whoever settles the blob.
+    lease: Option<Lease>,
+    fetch: Fetch,
+    sinks: Vec<SinkProgress>,
+}
+
+#[derive(Debug, Default)]
+struct SinkProgress {
+    /// Parts that earlier leases' deliveries have brought to it.
+    had: Vec<PartKey>,
+    /// It has the whole blob, and the ledger knows.
+    is_whole: bool,
+    /// The ledger's proof of that, when it was given under this lease.
+    proof: Option<Acknowledgement>,
+    /// Parts that are on their way to it.
+    outstanding: usize,
+    /// When it may be tried again: it did not take a part.
+    failed_until: Option<Timestamp>,
+    /// A part was given up before the sink had said anything, for want of time.
+    is_cut_off: bool,
+}
+
+#[derive(Debug)]
+enum Fetch {
+    Running,
+    /// All parts are handed out.
+    Done(Totals),
+    /// No more parts will come, and the blob cannot be delivered under this lease.
+    Ended(Ending),
+}
+
+/// What becomes of a blob that is not delivered under this lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Fetched again, not before this.
+    RetryLater { not_before: Timestamp, reason: String },
+    /// Microsoft has it no more.
+    Expire { reason: String },
+    /// Nothing that can be delivered is in it; a person must look.
+    Quarantine { reason: String, bytes: Vec<u8> },
+    /// Not our turn any more: as if it had never been leased.
+    Release,
+}
+
+/// A blob with nothing more to come, and its lease.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) lease: Lease,
+    /// Sinks that have every part and of which the ledger does not know that this is the whole blob.
+    pub(super) lacking: Vec<usize>,
+    pub(super) outcome: Outcome,
+}
+
+/// What is known of a blob when nothing more is to come.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Every sink has every part.
+    Complete { totals: Totals, proofs: Vec<Acknowledgement> },
+    /// It ends otherwise.
+    Ended(Ending),
+}
+
+impl InFlight {
+    pub(super) fn new(lease: Lease, sinks: &[ledger::SinkName]) -> Arc<Self> {
+        let tag = Arc::new(BlobTag {
+            lease: lease.key(),
+            tenant: lease.tenant(),
+            content_type: lease.content_type(),
+            content_id: lease.content_id().clone(),
+            created_at: lease.created_at(),
+        });
+        let progress = |sink: &ledger::SinkName| {
+            let had = lease.acknowledged().iter().filter(|(name, _)| name == sink).filter_map(|(_, part)| match part {
+                AcknowledgedPart::Part(key) => Some(*key),
+                AcknowledgedPart::Whole => None,
+            });
+            SinkProgress {
+                had: had.collect(),
+                is_whole: lease.is_acknowledged_wholly_by(sink),
+                ..SinkProgress::default()
+            }
+        };
+        let sinks = sinks.iter().map(progress).collect();
+        Arc::new(Self {
+            tag,
+            uri: lease.uri().to_owned(),
+            attempts: lease.attempts(),
+            quarantined: AtomicU64::new(0),
+            state: Mutex::new(State { lease: Some(lease), fetch: Fetch::Running, sinks }),
+        })
+    }
+
+    pub(super) fn tag(&self) -> &Arc<BlobTag> {
+        &self.tag
+    }
+
+    pub(super) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    pub(super) fn key(&self) -> LeaseKey {
+        self.tag.lease
+    }
+
+    pub(super) fn quarantined_count(&self) -> u64 {
+        self.quarantined.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_quarantined(&self, count: u64) {
+        self.quarantined.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Which sinks need this part; it counts as on its way to each of them from here on.
+    pub(super) fn hand_out(&self, part: PartKey) -> Vec<usize> {
+        let mut state = self.state();
+        let mut needed = Vec::new();
+        for (index, sink) in state.sinks.iter_mut().enumerate() {
+            if !sink.is_whole && !sink.had.contains(&part) {
+                sink.outstanding += 1;
+                needed.push(index);
+            }
+        }
+        needed
+    }
+
+    /// Every part is handed out.
+    pub(super) fn fetched(self: &Arc<Self>, totals: Totals) -> Option<Settled> {
+        let mut state = self.state();
+        state.fetch = Fetch::Done(totals);
+        self.settle_if_complete(state)
+    }
+
+    /// No more parts will come, and this is to become of the blob once those that are out have arrived.
+    pub(super) fn ended(self: &Arc<Self>, ending: Ending) -> Option<Settled> {
+        let mut state = self.state();
+        state.fetch = Fetch::Ended(ending);
+        self.settle_if_complete(state)
+    }
+
+    /// What sink `index`, who took `parts`, is to be recorded as having: the whole blob, when nothing else is to come.
+    pub(super) fn plan_acknowledgement(&self, index: usize, parts: &[PartKey]) -> Vec<AcknowledgedPart> {
+        let state = self.state();
+        let is_last = matches!(state.fetch, Fetch::Done(_))
+            && state.sinks.get(index).is_some_and(|sink| {
+                sink.outstanding == parts.len() && sink.failed_until.is_none() && !sink.is_cut_off
+            });
+        if is_last {
+            vec![AcknowledgedPart::Whole]
+        } else {
+            parts.iter().copied().map(AcknowledgedPart::Part).collect()
+        }
+    }
+
+    /// The ledger has recorded that sink `index` took `count` parts, and gave a proof if that was the whole blob.
+    pub(super) fn acknowledged(
+        self: &Arc<Self>,
+        index: usize,
+        count: usize,
+        proof: Option<Acknowledgement>,
+    ) -> Option<Settled> {
+        let mut state = self.state();
+        if let Some(sink) = state.sinks.get_mut(index) {
+            sink.outstanding -= count;
+            sink.is_whole |= proof.is_some();
+            sink.proof = proof.or(sink.proof.take());
+        }
+        self.settle_if_complete(state)
+    }
+
+    /// Sink `index` did not take `count` parts and may be tried again at `retry_at`.
+    pub(super) fn failed(self: &Arc<Self>, index: usize, count: usize, retry_at: Timestamp) -> Option<Settled> {
+        let mut state = self.state();
+        if let Some(sink) = state.sinks.get_mut(index) {
+            sink.outstanding -= count;
+            sink.failed_until = sink.failed_until.max(Some(retry_at));
+        }
+        self.settle_if_complete(state)
+    }
+
+    /// There is no more time for sink `index` to take `count` parts. That is nobody's failure.
+    pub(super) fn cut_off(self: &Arc<Self>, index: usize, count: usize) -> Option<Settled> {
+        let mut state = self.state();
+        if let Some(sink) = state.sinks.get_mut(index) {
+            sink.outstanding -= count;
+            sink.is_cut_off = true;
+        }
+        self.settle_if_complete(state)
+    }
+
+    fn settle_if_complete(self: &Arc<Self>, mut state: std::sync::MutexGuard<'_, State>) -> Option<Settled> {
+        if matches!(state.fetch, Fetch::Running) || state.sinks.iter().any(|sink| sink.outstanding > 0) {
+            return None;
+        }
+        let lease = state.lease.take()?;
+        let failed_until = state.sinks.iter().filter_map(|sink| sink.failed_until).max();
+        let is_cut_off = state.sinks.iter().any(|sink| sink.is_cut_off);
+        let is_fetched = matches!(state.fetch, Fetch::Done(_));
+        let outcome = match (&state.fetch, failed_until) {
+            // A blob that is gone is gone, and a release is a release, whatever a sink did meanwhile.
+            (Fetch::Ended(ending @ (Ending::Expire { .. } | Ending::Release)), _) => Outcome::Ended(ending.clone()),
+            _ if is_cut_off => Outcome::Ended(Ending::Release),
+            // Both have their reason to wait.
+            (Fetch::Ended(Ending::RetryLater { not_before, reason }), failed_until) => {
+                let not_before = failed_until.unwrap_or(*not_before).max(*not_before);
+                Outcome::Ended(Ending::RetryLater { not_before, reason: reason.clone() })
+            }
+            (_, Some(not_before)) => Outcome::Ended(Ending::RetryLater {
+                not_before,
+                reason: "a sink did not take all of it".to_owned(),
+            }),
+            (Fetch::Ended(ending), None) => Outcome::Ended(ending.clone()),
+            (Fetch::Done(totals), None) => Outcome::Complete {
+                totals: totals.clone(),
+                proofs: state.sinks.iter_mut().filter_map(|sink| sink.proof.take()).collect(),
+            },
+            (Fetch::Running, _) => unreachable!("checked above"),
+        };
+        let has_all = |sink: &SinkProgress| !sink.is_whole && sink.failed_until.is_none() && !sink.is_cut_off;
+        let lacking = match is_fetched {
+            true => (0..state.sinks.len()).filter(|index| state.sinks.get(*index).is_some_and(has_all)).collect(),
+            false => Vec::new(),
+        };
+        drop(state);
+        Some(Settled { in_flight: Arc::clone(self), lease, lacking, outcome })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Every change below is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

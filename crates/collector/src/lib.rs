@@ -1,0 +1,26 @@
+//! The pipeline: discover, fetch, decode, deliver; the sinks; the HTTP door; configuration. Knows no host and no terminal.
+//! The modules below are in reading order: what comes in from outside, the way of a record, and what people look at.
+
+pub mod clock;
+pub mod config;
+pub mod env;
+pub mod http;
+pub mod telemetry;
+
+pub mod microsoft;
+pub mod subscriptions;
+
+pub mod discover;
+pub mod fetch;
+pub mod memory;
+pub mod decode;
+pub mod record;
+pub mod deliver;
+pub mod sinks;
+pub mod run;
+
+pub mod status;
+pub mod web;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,344 @@
+//! One tenant's door to Microsoft: the token, the request budget, and every request of the Activity API. The only
+//! caller of Microsoft. What it sends is built by [`activity_api::Feed`], whose requests go to the tenant's own
+//! activity host and nowhere else, so a token can go nowhere else either.
+
+mod budget;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use activity_api::{
+    AccessToken, ClientId, ClientSecretGrant, ContentPage, ContentType, Feed, NextStep, Origin, Reply, Subscriptions,
+    TenantId, TrustedUri, Webhook, Window,
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tracing::warn;
+
+pub use self::budget::Budget;
+use crate::clock::Clock;
+use crate::config::TenantConfig;
+use crate::http::{Body, Transport};
+use crate::telemetry::{self, RequestKind, RequestOutcome};
+
+/// A token is renewed this long before its end: Microsoft's last ones live an hour and its guidance is to renew at 45 minutes.
+const RENEW_BEFORE: Duration = Duration::from_secs(10 * 60);
+/// How long a token that is still good is used on before the login service is asked again that gave no new one. Every
+/// request would wait for that answer, and an outage can make the wait long.
+const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Microsoft's lists and errors are kilobytes; a page of listings was never seen over a few megabytes.
+const MAX_REPLY_BYTES: usize = 32 * 1024 * 1024;
+/// An error's body is read for its code only.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// One tenant's door to Microsoft. Shared by everything that works for the tenant.
+pub struct Microsoft {
+    feed: Feed,
+    login: Origin,
+    resource: Origin,
+    client_id: ClientId,
+    client_secret: SecretString,
+    http: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    budget: Budget,
+    /// Held while a token is fetched, so that workers who need one at once share one request.
+    token: tokio::sync::Mutex<Option<HeldToken>>,
+}
+
+struct HeldToken {
+    token: Arc<AccessToken>,
+    /// When to ask for a new one.
+    renew_at: Timestamp,
+}
+
+/// Why Microsoft did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It answered, and this is what the answer means.
+    #[error(transparent)]
+    Answer(#[from] activity_api::Error),
+    /// No whole answer came.
+    #[error("microsoft cannot be reached")]
+    Network(#[from] crate::http::Error),
+}
+
+impl Error {
+    /// What to do now.
+    #[must_use]
+    pub fn next_step(&self) -> NextStep {
+        match self {
+            Self::Answer(error) => error.next_step(),
+            Self::Network(_) => NextStep::RetryAfter(None),
+        }
+    }
+}
+
+impl Microsoft {
+    /// The door of one configured tenant, with a budget of `requests_per_minute`.
+    #[must_use]
+    pub fn new(
+        tenant: &TenantConfig,
+        requests_per_minute: u32,
+        http: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            feed: Feed::new(tenant.hosts.activity.clone(), tenant.id, tenant.publisher),
+            login: tenant.hosts.login.clone(),
+            resource: tenant.hosts.activity.clone(),
+            client_id: tenant.client_id,
+            client_secret: tenant.client_secret.clone(),
+            http,
+            clock,
+            budget: Budget::new(requests_per_minute),
+            token: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// Whose door it is.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.feed.tenant()
+    }
+
+    /// The builder of this tenant's requests, which also tells whether a uri may be trusted.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// One page of the blobs that became available in `window`.
+    ///
+    /// # Errors
+    /// See [`Error::next_step`].
+    pub async fn list_content(&self, content_type: ContentType, window: Window) -> Result<ContentPage, Error> {
+        let reply = self.ask(RequestKind::ListContent, self.feed.list_content(content_type, window)).await?;
+        Ok(activity_api::read_content(&reply, &self.feed, content_type)?)
+    }
+
+    /// A further page.
+    ///
+    /// # Errors
+    /// See [`Error::next_step`].
+    pub async fn next_content_page(&self, content_type: ContentType, page: &TrustedUri) -> Result<ContentPage, Error> {
+        let reply = self.ask(RequestKind::ListContent, self.feed.next_page(page)).await?;
+        Ok(activity_api::read_content(&reply, &self.feed, content_type)?)
+    }
+
+    /// The tenant's subscriptions.
+    ///
+    /// # Errors
+    /// See [`Error::next_step`].
+    pub async fn list_subscriptions(&self) -> Result<Subscriptions, Error> {
+        let reply = self.ask(RequestKind::ListSubscriptions, self.feed.list_subscriptions()).await?;
+        Ok(activity_api::read_subscriptions(&reply)?)
+    }
+
+    /// Starts a subscription, or changes its webhook.
+    ///
+    /// # Errors
+    /// See [`Error::next_step`].
+    pub async fn start_subscription(&self, content_type: ContentType, webhook: Option<&Webhook>) -> Result<(), Error> {
+        // A refusal is read as well: "already enabled" comes as one, and means success.
+        match self.send(RequestKind::Start, self.feed.start(content_type, webhook)).await {
+            Ok(_) => Ok(()),
+            Err(Refusal { reply: Some(reply), .. }) => Ok(activity_api::read_start(&reply).map(|_| ())?),
+            Err(refusal) => Err(refusal.error),
+        }
+    }
+
+    /// Stops a subscription. What becomes available while it is stopped can never be had.
+    ///
+    /// # Errors
+    /// See [`Error::next_step`].
+    pub async fn stop_subscription(&self, content_type: ContentType) -> Result<(), Error> {
+        let reply = self.ask(RequestKind::Stop, self.feed.stop(content_type)).await?;
+        Ok(activity_api::read_stop(&reply)?)
+    }
+
+    /// Opens a blob: its body is still to come.
+    ///
+    /// # Errors
+    /// See [`Error::next_step`]. A uri that is not this tenant's on Microsoft's host is refused before anything is sent.
+    pub async fn open_blob(&self, uri: &str) -> Result<http::Response<Body>, Error> {
+        let uri = self.feed.trust(uri).map_err(activity_api::Error::UntrustedUri)?;
+        Ok(self.send(RequestKind::Blob, self.feed.blob(&uri)).await?)
+    }
+
+    /// The request budget.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Sends a request and reads its whole reply.
+    async fn ask(&self, kind: RequestKind, request: http::Request<Bytes>) -> Result<Reply, Error> {
+        let (head, body) = self.send(kind, request).await?.into_parts();
+        let body = inflate_whole(&head.headers, body.collect(MAX_REPLY_BYTES).await?)?;
+        Ok(Reply { status: head.status, headers: head.headers, body })
+    }
+
+    /// Sends a request with a token, within the budget. A refused token is replaced once: it may have been revoked
+    /// before its time. Any status but success is a refusal.
+    async fn send(&self, kind: RequestKind, request: http::Request<Bytes>) -> Result<http::Response<Body>, Refusal> {
+        let mut has_renewed = false;
+        loop {
+            let token = self.token().await?;
+            let mut request = request.clone();
+            request.headers_mut().insert(http::header::AUTHORIZATION, token.authorization());
+            self.budget.take().await;
+            let response = match self.http.send(request).await {
+                Ok(response) => response,
+                Err(error) => {
+                    telemetry::request(self.tenant(), kind, RequestOutcome::Unreachable);
+                    return Err(Error::from(error).into());
+                }
+            };
+            if response.status().is_success() {
+                telemetry::request(self.tenant(), kind, RequestOutcome::Ok);
+                return Ok(response);
+            }
+            let reply = read_refusal(response).await;
+            let error = match kind {
+                RequestKind::Blob => activity_api::read_blob_error(&reply),
+                _ => activity_api::read_error(&reply),
+            };
+            telemetry::request(self.tenant(), kind, outcome(&error));
+            if let activity_api::Error::Throttled { retry_after } = &error {
+                self.budget.throttled(*retry_after);
+                telemetry::budget_per_minute(self.tenant(), self.budget.per_minute());
+            }
+            if matches!(error.next_step(), NextStep::Reauthenticate) && !has_renewed {
+                has_renewed = true;
+                self.forget_token(&token).await;
+                continue;
+            }
+            return Err(Refusal { error: error.into(), reply: Some(reply) });
+        }
+    }
+
+    async fn token(&self) -> Result<Arc<AccessToken>, Error> {
+        let mut held = self.token.lock().await;
+        let now = self.clock.now();
+        if let Some(HeldToken { token, renew_at }) = &*held
+            && *renew_at > now
+            && token.expires_at() > now
+        {
+            return Ok(Arc::clone(token));
+        }
+        match self.fetch_token().await {
+            Ok(token) => {
+                let token = Arc::new(token);
+                // At half its life when it lives shorter than twice that: else every request would want a new one.
+                let lifetime = token.expires_at().duration_since(now).unsigned_abs();
+                let renew_at = token.expires_at() - RENEW_BEFORE.min(lifetime / 2);
+                *held = Some(HeldToken { token: Arc::clone(&token), renew_at });
+                Ok(token)
+            }
+            // The old one is good for a while yet; the login service may be back by then.
+            Err(error) => match &mut *held {
+                Some(held) if held.token.expires_at() > self.clock.now() => {
+                    warn!(tenant = %self.tenant(), cause = &error as &dyn std::error::Error, "token not renewed, the old one is still good");
+                    held.renew_at = self.clock.now() + RENEW_AGAIN_AFTER;
+                    Ok(Arc::clone(&held.token))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn fetch_token(&self) -> Result<AccessToken, Error> {
+        let grant = ClientSecretGrant { client_id: self.client_id, client_secret: &self.client_secret };
+        let request = activity_api::token_request(&self.login, self.tenant(), &self.resource, &grant);
+        // Counted apart from the budget: the login service has limits of its own.
+        let response = match self.http.send(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                telemetry::request(self.tenant(), RequestKind::Token, RequestOutcome::Unreachable);
+                return Err(error.into());
+            }
+        };
+        let (head, body) = response.into_parts();
+        let reply = Reply { status: head.status, headers: head.headers, body: body.collect(MAX_ERROR_BYTES).await? };
+        let token = activity_api::read_token(&reply, self.clock.now());
+        let result = token.as_ref().map_or_else(outcome, |_| RequestOutcome::Ok);
+        telemetry::request(self.tenant(), RequestKind::Token, result);
+        Ok(token?)
+    }
+
+    async fn forget_token(&self, refused: &Arc<AccessToken>) {
+        let mut held = self.token.lock().await;
+        // Another worker may have replaced it already.
+        if held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.token, refused)) {
+            *held = None;
+        }
+    }
+}
+
+impl std::fmt::Debug for Microsoft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Microsoft").field("tenant", &self.tenant()).finish_non_exhaustive()
+    }
+}
+
+/// A request that did not succeed, with the reply that said so.
+struct Refusal {
+    error: Error,
+    reply: Option<Reply>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, reply: None }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        refusal.error
+    }
+}
+
+async fn read_refusal(response: http::Response<Body>) -> Reply {
+    let (head, body) = response.into_parts();
+    // A body that cannot be read leaves the status to judge by.
+    let body = body.collect(MAX_ERROR_BYTES).await.unwrap_or_default();
+    let body = inflate_whole(&head.headers, body).unwrap_or_default();
+    Reply { status: head.status, headers: head.headers, body }
+}
+
+/// The body as plain bytes: replies are asked for compressed, and none of a size that is read whole may hide a bomb.
+fn inflate_whole(headers: &http::HeaderMap, body: Bytes) -> Result<Bytes, crate::http::Error> {
+    use std::io::Read as _;
+    if !is_gzip(headers) {
+        return Ok(body);
+    }
+    let mut plain = Vec::new();
+    let mut inflater = flate2::bufread::MultiGzDecoder::new(&body[..]).take(MAX_REPLY_BYTES as u64 + 1);
+    inflater
+        .read_to_end(&mut plain)
+        .map_err(|error| crate::http::Error::Connection { what: format!("the reply's gzip is broken: {error}") })?;
+    if plain.len() > MAX_REPLY_BYTES {
+        return Err(crate::http::Error::TooLong { max_bytes: MAX_REPLY_BYTES });
+    }
+    Ok(plain.into())
+}
+
+/// Whether the reply says that its body is gzip.
+pub(crate) fn is_gzip(headers: &http::HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("gzip"))
+}
+
+fn outcome(error: &activity_api::Error) -> RequestOutcome {
+    match error {
+        activity_api::Error::Throttled { .. } => RequestOutcome::Throttled,
+        error if matches!(error.next_step(), NextStep::RetryAfter(_)) => RequestOutcome::Failed,
+        _ => RequestOutcome::Refused,
+    }
+}

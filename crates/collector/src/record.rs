@@ -1,0 +1,235 @@
+//! Records on their way from `decode` to the sinks: one blob's stretch ([`BlobPart`]) and what a sink is handed ([`Batch`]).
+
+use std::sync::Arc;
+
+use activity_api::{ContentId, ContentType, TenantId};
+use jiff::Timestamp;
+use ledger::{LeaseKey, PartKey};
+
+use crate::memory::Room;
+
+/// Which blob a record came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobTag {
+    /// Ties the part to its lease in the ledger.
+    pub lease: LeaseKey,
+    /// Whose record it is.
+    pub tenant: TenantId,
+    /// The feed it was listed in.
+    pub content_type: ContentType,
+    /// The blob's canonical id.
+    pub content_id: ContentId,
+    /// When Microsoft made the blob available.
+    pub created_at: Timestamp,
+}
+
+/// Where one record lies in its part's text, and the few fields that routing needs. 40 bytes, so that a
+/// part's table stays small beside its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RecordSpan {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+    /// Relative to the record's start; `len` 0 when the record has no such string.
+    pub(crate) id: FieldSpan,
+    pub(crate) creation_time: FieldSpan,
+    pub(crate) record_type: Option<i64>,
+    pub(crate) is_compact: bool,
+}
+
+/// A string value inside a record, without its quotes, exactly as written (escapes and all).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FieldSpan {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+}
+
+/// Consecutive records of one blob, in one buffer. Parts of a blob are cut by a fixed rule, so that fetching the
+/// blob again makes the same parts and a sink's earlier yes can be recognized by [`PartKey`].
+#[derive(Debug)]
+pub struct BlobPart {
+    blob: Arc<BlobTag>,
+    key: PartKey,
+    text: Vec<u8>,
+    spans: Vec<RecordSpan>,
+    /// Held until the last sink lets go of the part: this is what bounds memory.
+    _memory: Option<Room>,
+}
+
+impl BlobPart {
+    pub(crate) fn new(
+        blob: Arc<BlobTag>,
+        first_record: u64,
+        text: Vec<u8>,
+        spans: Vec<RecordSpan>,
+        memory: Option<Room>,
+    ) -> Self {
+        let key = PartKey {
+            first_record,
+            record_count: spans.len() as u64,
+            fingerprint: xxhash_rust::xxh3::xxh3_64(&text),
+        };
+        Self { blob, key, text, spans, _memory: memory }
+    }
+
+    /// The blob that the part was cut from.
+    #[must_use]
+    pub fn blob(&self) -> &BlobTag {
+        &self.blob
+    }
+
+    /// What the ledger knows this part by.
+    #[must_use]
+    pub fn key(&self) -> PartKey {
+        self.key
+    }
+
+    /// How many records the part has.
+    #[must_use]
+    pub fn record_count(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Bytes of all its records' text.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The records from `from` (an index into the part) on.
+    pub fn records_from(&self, from: usize) -> impl Iterator<Item = Record<'_>> + Clone {
+        self.spans.get(from..).unwrap_or_default().iter().enumerate().map(move |(index, span)| Record {
+            part: self,
+            span: *span,
+            index: (from + index) as u64,
+        })
+    }
+}
+
+/// One audit record: the exact JSON text that Microsoft sent, outer white space removed.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    part: &'a BlobPart,
+    span: RecordSpan,
+    index: u64,
+}
+
+impl<'a> Record<'a> {
+    /// The record's JSON text. `decode` made sure that it is one whole JSON object in UTF-8.
+    #[must_use]
+    pub fn text(&self) -> &'a [u8] {
+        let start = self.span.start as usize;
+        &self.part.text[start..start + self.span.len as usize]
+    }
+
+    /// `Id` as written, or nothing when it is missing, empty or no string.
+    #[must_use]
+    pub fn id(&self) -> Option<&'a str> {
+        self.field(self.span.id)
+    }
+
+    /// `CreationTime` as written: 19 characters without a zone as a rule.
+    #[must_use]
+    pub fn creation_time(&self) -> Option<&'a str> {
+        self.field(self.span.creation_time)
+    }
+
+    /// `RecordType`, a whole number.
+    #[must_use]
+    pub fn record_type(&self) -> Option<i64> {
+        self.span.record_type
+    }
+
+    /// Whether there is no white space between its tokens, so that it is one line as it stands.
+    #[must_use]
+    pub fn is_compact(&self) -> bool {
+        self.span.is_compact
+    }
+
+    /// The blob it came in.
+    #[must_use]
+    pub fn blob(&self) -> &'a BlobTag {
+        &self.part.blob
+    }
+
+    /// Its place in the blob, from 0.
+    #[must_use]
+    pub fn index_in_blob(&self) -> u64 {
+        self.part.key.first_record + self.index
+    }
+
+    fn field(&self, field: FieldSpan) -> Option<&'a str> {
+        let start = field.start as usize;
+        let text = self.text().get(start..start + field.len as usize)?;
+        std::str::from_utf8(text).ok().filter(|text| !text.is_empty())
+    }
+}
+
+impl std::fmt::Debug for Record<'_> {
+    /// Never the text: records hold personal data and a log line is no place for it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("content_id", &self.part.blob.content_id)
+            .field("index_in_blob", &self.index_in_blob())
+            .field("bytes", &self.span.len)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a sink is handed: parts of one tenant's blobs, in order, less what the sink took before.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    tenant: TenantId,
+    parts: Vec<Arc<BlobPart>>,
+    /// How many records at the batch's head are out already, when an earlier try got part of the way.
+    skip: usize,
+}
+
+impl Batch {
+    /// A batch of `parts`, all of `tenant`'s blobs.
+    #[must_use]
+    pub fn new(tenant: TenantId, parts: Vec<Arc<BlobPart>>) -> Self {
+        debug_assert!(parts.iter().all(|part| part.blob.tenant == tenant));
+        Self { tenant, parts, skip: 0 }
+    }
+
+    /// The same batch without its first `count` records.
+    #[must_use]
+    pub fn skip(mut self, count: usize) -> Self {
+        self.skip += count;
+        self
+    }
+
+    /// Whose records they are.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The parts it was made of, whatever has been skipped.
+    #[must_use]
+    pub fn parts(&self) -> &[Arc<BlobPart>] {
+        &self.parts
+    }
+
+    /// Records still to deliver.
+    #[must_use]
+    pub fn record_count(&self) -> usize {
+        self.parts.iter().map(|part| part.record_count()).sum::<usize>().saturating_sub(self.skip)
+    }
+
+    /// Bytes of the text of all its parts.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.text_bytes()).sum()
+    }
+
+    /// The records still to deliver, in order.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> + Clone {
+        let mut skip = self.skip;
+        self.parts.iter().flat_map(move |part| {
+            let from = skip.min(part.record_count());
+            skip -= from;
+            part.records_from(from)
+        })
+    }
+}

@@ -1,0 +1,393 @@
+//! The pipeline as its hosts drive it: bounded steps ([`Pipeline::discover_once`], [`Pipeline::run_once`]) and the
+//! loop of the long-running host ([`Pipeline::run_until`]), which calls nothing else.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use activity_api::{ContentType, NextStep, TenantId};
+use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
+use ledger::{Ledger, SinkName};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::{Config, FetchConfig, PollConfig, WebhookConfig};
+use crate::deliver::{Deliverer, Doubts, Health, PassCounts, Pauses, chain};
+use crate::discover::notify::Feeds;
+use crate::discover::poll::{self, poll_content};
+use crate::http::Transport;
+use crate::memory::Memory;
+use crate::microsoft::Microsoft;
+use crate::sinks::{self, Sink};
+use crate::status::Live;
+use crate::subscriptions::{self, keep_subscribed};
+use crate::telemetry;
+
+/// How often subscriptions are looked after: as often as Microsoft lets one be started.
+const KEEP_SUBSCRIBED_EVERY: Duration = Duration::from_secs(15 * 60);
+/// The longest that a blob which came due by time alone (a retry, a freed lease) waits to be noticed.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How many content types are listed at once, over all tenants: enough to hide the distance to Microsoft, few enough
+/// that a thousand tenants' pages do not fill the memory.
+const CONCURRENT_LISTINGS: usize = 16;
+/// How long work under way may still take once the process is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The whole way of a record, from Microsoft to every sink.
+pub struct Pipeline {
+    tenants: Vec<Tenant>,
+    webhook: Option<WebhookConfig>,
+    poll: PollConfig,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    live: Live,
+    deliverer: Arc<Deliverer>,
+    pauses: Arc<Pauses>,
+    /// Somebody noted new blobs.
+    news: Arc<Notify>,
+}
+
+struct Tenant {
+    microsoft: Arc<Microsoft>,
+    content_types: Vec<ContentType>,
+    /// When the subscriptions are to be looked after again.
+    subscribe_at: Mutex<Option<Timestamp>>,
+}
+
+/// What one step brought about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Blobs that were not known before.
+    pub new_blobs: u64,
+    /// Content types that could not be listed.
+    pub failed_listings: u64,
+    /// What was delivered, and what was not.
+    pub delivery: PassCounts,
+    /// Blobs that the ledger still waits for: their next try is yet to come.
+    pub waiting_blobs: u64,
+}
+
+impl Step {
+    /// Whether all went as it should.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let PassCounts { quarantined, expired_blobs, .. } = self.delivery;
+        self.failed_listings == 0 && self.waiting_blobs == 0 && quarantined == 0 && expired_blobs == 0
+    }
+}
+
+/// Why the pipeline cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ledger does not answer.
+    #[error("the ledger does not answer")]
+    Ledger(#[from] ledger::Error),
+    /// A sink cannot work as configured.
+    #[error("sink {sink} cannot start")]
+    Sink {
+        /// Which.
+        sink: SinkName,
+        /// Why, and what to do.
+        #[source]
+        source: sinks::Error,
+    },
+}
+
+impl Pipeline {
+    /// The pipeline of this configuration, with everything it needs from outside. Nothing is sent yet.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        sinks: Vec<Arc<dyn Sink>>,
+        http: &Arc<dyn Transport>,
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        live: Live,
+    ) -> Self {
+        let FetchConfig { max_concurrent, max_memory_bytes, requests_per_minute } = config.fetch;
+        let tenants: Vec<_> = config
+            .tenants
+            .iter()
+            .map(|tenant| {
+                live.add_tenant(tenant.id, &tenant.content_types);
+                let microsoft =
+                    Microsoft::new(tenant, requests_per_minute, Arc::clone(http), Arc::clone(&clock));
+                Tenant {
+                    microsoft: Arc::new(microsoft),
+                    content_types: tenant.content_types.clone(),
+                    subscribe_at: Mutex::new(None),
+                }
+            })
+            .collect();
+        let pauses = Arc::new(Pauses::default());
+        let doors: HashMap<TenantId, _> =
+            tenants.iter().map(|tenant| (tenant.microsoft.tenant(), Arc::clone(&tenant.microsoft))).collect();
+        let sinks = sinks
+            .into_iter()
+            .map(|sink| {
+                live.add_sink(sink.name());
+                let health = Arc::new(Health::new(sink.name().clone()));
+                (sink, health)
+            })
+            .collect();
+        let deliverer = Arc::new(Deliverer {
+            tenants: doors,
+            sinks,
+            ledger: Arc::clone(&ledger),
+            clock: Arc::clone(&clock),
+            live: live.clone(),
+            memory: Memory::new(max_memory_bytes),
+            max_concurrent,
+            pauses: Arc::clone(&pauses),
+            doubts: Doubts::default(),
+        });
+        Self {
+            tenants,
+            webhook: config.webhook.clone(),
+            poll: config.poll,
+            ledger,
+            clock,
+            live,
+            deliverer,
+            pauses,
+            news: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Which notifications are for us.
+    #[must_use]
+    pub fn feeds(&self) -> Feeds {
+        self.tenants.iter().map(|tenant| (tenant.microsoft.feed().clone(), tenant.content_types.clone())).collect()
+    }
+
+    /// To be told when a notification has brought new blobs, so that they need not wait for the next look.
+    #[must_use]
+    pub fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.news)
+    }
+
+    /// Puts every sink where the ledger saw it last.
+    ///
+    /// # Errors
+    /// When a sink cannot work as configured.
+    ///
+    /// # If interrupted
+    /// Sinks are put back again at the next start.
+    pub async fn start(&self) -> Result<(), StartError> {
+        for (sink, _) in &self.deliverer.sinks {
+            let position = self.ledger.position(sink.name()).await?;
+            let resumed = sink.resume(position.as_deref()).await;
+            resumed.map_err(|source| StartError::Sink { sink: sink.name().clone(), source })?;
+        }
+        self.live.running();
+        Ok(())
+    }
+
+    /// One bounded pass: list what became available, then deliver all that is due. Begins nothing new once `stop` is
+    /// set, and gives up what is under way [`GRACE`] later.
+    ///
+    /// # Errors
+    /// Only when the ledger cannot lease.
+    ///
+    /// # If interrupted
+    /// See the stages: nothing is lost, the next pass goes on where this one was.
+    pub async fn run_once(&self, stop: &CancellationToken) -> Result<Step, ledger::Error> {
+        let mut step = Step::default();
+        tokio::select! {
+            (new_blobs, failed) = self.discover_once() => {
+                step.new_blobs = new_blobs;
+                step.failed_listings = failed;
+            }
+            () = stop.cancelled() => {}
+        }
+        step.delivery = self.deliver_once(stop).await?;
+        self.tick_sinks().await;
+        let summary = self.ledger.summary(self.clock.now()).await?;
+        step.waiting_blobs = summary.streams.iter().map(|stream| stream.pending_count + stream.leased_count).sum();
+        Ok(step)
+    }
+
+    /// Works until `stop` is set, then ends what is under way within [`GRACE`] or gives it back.
+    ///
+    /// # If interrupted
+    /// As [`Pipeline::run_once`].
+    pub async fn run_until(&self, stop: &CancellationToken) {
+        tokio::join!(self.discover_until(stop), self.deliver_until(stop));
+        self.live.stopping();
+    }
+
+    /// Looks after the subscriptions that it is time for, then lists every content type of every tenant. How many
+    /// blobs were new, and how many listings failed.
+    pub async fn discover_once(&self) -> (u64, u64) {
+        let now = self.clock.now();
+        // Boxed, because what a closure makes here could not be sent to another thread, and with it no host's loop.
+        let subscribing: Vec<_> =
+            self.tenants.iter().map(|tenant| self.keep_subscribed(tenant, now).boxed()).collect();
+        futures::stream::iter(subscribing).buffer_unordered(CONCURRENT_LISTINGS).collect::<()>().await;
+        let mut listings = Vec::new();
+        for tenant in &self.tenants {
+            listings.extend(tenant.content_types.iter().map(|content_type| self.list(tenant, *content_type).boxed()));
+        }
+        let results: Vec<_> = futures::stream::iter(listings).buffer_unordered(CONCURRENT_LISTINGS).collect().await;
+        let new_blobs = results.iter().flatten().sum();
+        let failed = results.iter().filter(|result| result.is_none()).count() as u64;
+        (new_blobs, failed)
+    }
+
+    async fn discover_until(&self, stop: &CancellationToken) {
+        let mut ticks = tokio::time::interval(self.poll.interval);
+        // A listing that took longer than the interval is followed by one, not by all that were missed.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            tokio::select! {
+                _ = self.discover_once() => {}
+                () = stop.cancelled() => return,
+            }
+            match self.ledger.summary(self.clock.now()).await {
+                Ok(summary) => telemetry::ledger_state(&summary),
+                Err(cause) => warn!(%cause, "the ledger gives no summary"),
+            }
+        }
+    }
+
+    async fn deliver_until(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(cause) = self.deliver_once(stop).await {
+                error!(cause = &cause as &dyn std::error::Error, "the ledger leases nothing");
+            }
+            self.tick_sinks().await;
+            let wait = self.deliverer.all_sinks_paused_until(self.clock.now()).map_or(LOOK_AGAIN, |until| {
+                until.duration_since(self.clock.now()).try_into().unwrap_or(LOOK_AGAIN)
+            });
+            tokio::select! {
+                () = self.news.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Delivers all that is due; see [`Deliverer::deliver_due`].
+    async fn deliver_once(&self, stop: &CancellationToken) -> Result<PassCounts, ledger::Error> {
+        let hurry = CancellationToken::new();
+        let deadline = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+            hurry.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            result = self.deliverer.deliver_due(stop, &hurry) => result,
+            () = deadline => unreachable!("it waits for ever"),
+        }
+    }
+
+    /// Between passes no sink has anything under way, so one with a position may rotate. Not while the ledger does not
+    /// know what the sink wrote last: it would rotate what it must take back.
+    async fn tick_sinks(&self) {
+        for (sink, _) in self.deliverer.sinks.iter().filter(|(_, health)| !health.must_resume()) {
+            if let Err(cause) = sink.tick().await {
+                warn!(sink = %sink.name(), cause = &cause as &dyn std::error::Error, "sink upkeep failed");
+            }
+        }
+    }
+
+    async fn keep_subscribed(&self, tenant: &Tenant, now: Timestamp) {
+        let id = tenant.microsoft.tenant();
+        if self.pauses.is_paused(id, now) || tenant.subscribe_at().is_some_and(|at| at > now) {
+            return;
+        }
+        let kept = keep_subscribed(
+            &tenant.microsoft,
+            &tenant.content_types,
+            self.webhook.as_ref(),
+            &*self.ledger,
+            now,
+        );
+        match kept.await {
+            Ok(started_count) => {
+                tenant.set_subscribe_at(now + KEEP_SUBSCRIBED_EVERY);
+                self.tenant_works(id);
+                if started_count > 0 {
+                    info!(tenant = %id, started_count, "subscriptions started");
+                }
+            }
+            Err(subscriptions::Error::Microsoft(error)) => self.note_trouble(id, &error, now),
+            Err(subscriptions::Error::Ledger(cause)) => warn!(tenant = %id, %cause, "subscriptions not looked after"),
+        }
+    }
+
+    /// How many blobs were new. Nothing when they could not be listed, or the tenant is left alone for the moment: also
+    /// on account of another of its content types, a moment ago.
+    async fn list(&self, tenant: &Tenant, content_type: ContentType) -> Option<u64> {
+        let id = tenant.microsoft.tenant();
+        let now = self.clock.now();
+        if self.pauses.is_paused(id, now) {
+            return None;
+        }
+        let listed =
+            poll_content(&tenant.microsoft, content_type, self.poll.first_lookback, &*self.ledger, now).await;
+        match listed {
+            Ok(new_blobs) => {
+                self.live.polled(id, content_type, now);
+                self.tenant_works(id);
+                if new_blobs > 0 {
+                    self.news.notify_one();
+                }
+                Some(new_blobs)
+            }
+            Err(error) => {
+                warn!(tenant = %id, %content_type, cause = &error as &dyn std::error::Error, "content not listed");
+                self.live.poll_failed(id, content_type, &chain(&error), None, now);
+                if let poll::Error::Microsoft(error) = &error {
+                    if matches!(error.next_step(), NextStep::StartSubscription) {
+                        tenant.clear_subscribe_at();
+                    }
+                    self.note_trouble(id, error, now);
+                }
+                None
+            }
+        }
+    }
+
+    fn tenant_works(&self, tenant: TenantId) {
+        self.pauses.clear(tenant);
+        self.live.tenant_ok(tenant);
+    }
+
+    /// Leaves a tenant alone for a while when a person must act.
+    fn note_trouble(&self, tenant: TenantId, error: &crate::microsoft::Error, now: Timestamp) {
+        match error.next_step() {
+            NextStep::StopTenant(reason) => {
+                let retry_at = self.pauses.pause(tenant, now);
+                error!(%tenant, %reason, %retry_at, "tenant cannot be collected");
+                self.live.tenant_stopped(tenant, &reason.to_string(), Some(retry_at), now);
+            }
+            _ => warn!(%tenant, cause = error as &dyn std::error::Error, "microsoft did not answer as hoped, will retry"),
+        }
+    }
+}
+
+impl Tenant {
+    fn subscribe_at(&self) -> Option<Timestamp> {
+        *self.subscribe_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_subscribe_at(&self, at: Timestamp) {
+        *self.subscribe_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    fn clear_subscribe_at(&self) {
+        *self.subscribe_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

@@ -1,0 +1,360 @@
+//! The `alertlogic` sink: registers one log source per tenant, packs records by compressed size and posts them to ingest.
+//!
+//! Ingest has no idempotency key. A payload whose answer is lost is sent again, so records can arrive twice, never not
+//! at all; what is safe is counted payload by payload, so that a failure repeats no payload that got its yes.
+
+mod bisect;
+mod config;
+mod encode;
+mod service;
+mod statistics;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{
+    AlertLogicConfig, DEFAULT_API, DEFAULT_PAYLOAD_BYTES, LARGEST_PAYLOAD_BYTES, TenantIdentity,
+};
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use activity_api::TenantId;
+use alertlogic::{
+    Error as ServiceError, NextStep,
+    aims::Token,
+    azcollect::CollectionStats,
+    ingest::{self, Envelope, Packed, Packer, Payload},
+};
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use ledger::{Ledger, SinkName};
+use tokio::sync::Mutex;
+use tracing::debug;
+
+use self::{
+    bisect::Progress,
+    service::{CallError, Service, Source},
+    statistics::Statistics,
+};
+use super::{Error, Failure, Receipt, Sink};
+use crate::{clock::Clock, http::Transport, record::Batch};
+
+/// Text of one batch however well it compresses: this is what each delivery under way holds in memory.
+const MAX_BATCH_BYTES: usize = 3 << 20;
+/// Below this a request is all overhead.
+const MIN_BATCH_BYTES: usize = 64 << 10;
+/// One being compressed and the others on the wire keeps two cores and a line with some delay busy.
+const MAX_IN_FLIGHT: usize = 4;
+/// Text that is packed where it is; for more, the packing goes to a thread that may block.
+const MAX_INLINE_BYTES: usize = 32 << 10;
+/// For how long a yes shows that the service takes this tenant's payloads, so that a no is about one record.
+const TELLING: SignedDuration = SignedDuration::from_mins(10);
+
+/// Alert Logic as a sink.
+pub struct AlertLogicSink {
+    name: SinkName,
+    service: Arc<Service>,
+    packer: Arc<Packer>,
+    tenants: BTreeMap<TenantId, Tenant>,
+}
+
+struct Tenant {
+    identity: TenantIdentity,
+    app_name: String,
+    /// Locked while registering, so that concurrent deliveries register the tenant once.
+    source: Mutex<Option<Arc<Source>>>,
+    statistics: Arc<Statistics>,
+}
+
+impl AlertLogicSink {
+    /// A sink for these tenants. Nothing is sent until there is something to deliver.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when `api`, `azcollect` or `ingest` is no address.
+    pub fn build(
+        config: AlertLogicConfig,
+        tenants: Vec<TenantIdentity>,
+        http: Arc<dyn Transport>,
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let is_only_one = tenants.len() == 1;
+        let tenants = tenants.into_iter().map(|identity| {
+            let name = &config.collector_name;
+            let app_name = if is_only_one {
+                name.clone()
+            } else {
+                format!("{name}-{}", identity.tenant)
+            };
+            let tenant = Tenant {
+                app_name,
+                source: Mutex::default(),
+                statistics: Arc::default(),
+                identity,
+            };
+            (tenant.identity.tenant, tenant)
+        });
+        Ok(Self {
+            name: config.name.clone(),
+            packer: Arc::new(Packer::new(
+                config.max_payload_bytes,
+                config.compression_level,
+            )),
+            tenants: tenants.collect(),
+            service: Arc::new(Service::build(config, http, ledger, clock)?),
+        })
+    }
+
+    /// What was delivered of a tenant's records since this was asked last, for its check-in. Nothing for a tenant that
+    /// the sink does not know. Kept in memory: a restart forgets it, as it is the service's statistics, not ours.
+    #[must_use]
+    pub fn take_collection_stats(&self, tenant: TenantId) -> Option<CollectionStats> {
+        Some(self.tenants.get(&tenant)?.statistics.take_delivered())
+    }
+
+    async fn source(&self, tenant: &Tenant) -> Result<Arc<Source>, Error> {
+        let mut slot = tenant.source.lock().await;
+        if let Some(source) = &*slot {
+            return Ok(Arc::clone(source));
+        }
+        let source = Arc::new(
+            self.service
+                .source(&tenant.identity, &tenant.app_name)
+                .await?,
+        );
+        *slot = Some(Arc::clone(&source));
+        Ok(source)
+    }
+
+    async fn deliver_records(&self, batch: &Batch, progress: &mut Progress) -> Result<(), Error> {
+        let tenant = self
+            .tenants
+            .get(&batch.tenant())
+            .ok_or_else(|| Error::Refused {
+                what: format!(
+                    "sink {}: tenant {} is not configured",
+                    self.name,
+                    batch.tenant()
+                ),
+            })?;
+        let source = self.source(tenant).await?;
+        while let Some(stretch) = progress.next_stretch() {
+            let packed = self
+                .pack(batch, stretch.start, stretch.len(), &source)
+                .await?;
+            let payload = match packed {
+                Some(Packed::Payload(payload)) => payload,
+                Some(Packed::TooLarge { .. }) => {
+                    progress.refuse("larger than max_payload_bytes, even alone and compressed");
+                    continue;
+                }
+                None => return Ok(()),
+            };
+            match self.post(&payload).await? {
+                None => {
+                    progress.accept(payload.message_count);
+                    self.packer.note_accepted(payload.body.len());
+                    tenant.statistics.note_delivered(
+                        payload.message_count,
+                        payload.text_bytes,
+                        self.service.now(),
+                    );
+                    self.report(tenant, &source);
+                }
+                Some(refusal) => self.split(&payload, &refusal, progress)?,
+            }
+        }
+        let has_accepted_lately = tenant
+            .statistics
+            .has_accepted_since(self.service.now() - TELLING);
+        progress
+            .settle(has_accepted_lately)
+            .map_err(|reason| self.refused_all(&reason))
+    }
+
+    /// Compresses as many records as fit one payload.
+    async fn pack(
+        &self,
+        batch: &Batch,
+        from: usize,
+        count: usize,
+        source: &Arc<Source>,
+    ) -> Result<Option<Packed>, Error> {
+        let now = self.service.now();
+        let batch = batch.clone().skip(from);
+        if batch.text_bytes() <= MAX_INLINE_BYTES {
+            return Ok(pack(&self.packer, &batch, count, source, now));
+        }
+        let (packer, source) = (Arc::clone(&self.packer), Arc::clone(source));
+        let packing =
+            tokio::task::spawn_blocking(move || pack(&packer, &batch, count, &source, now));
+        packing.await.map_err(|error| Error::Unavailable {
+            what: format!("sink {}: packing stopped: {error}", self.name),
+            retry_after: None,
+        })
+    }
+
+    /// Posts a payload; returns why, when the service does not take it but may take less of it.
+    async fn post(&self, payload: &Payload) -> Result<Option<ServiceError>, Error> {
+        let what = "post to ingest";
+        let ingest = self.service.ingest().await?;
+        let make = |token: &Token| ingest::logmsgs_request(&ingest, token, payload.body.clone());
+        let reply = match self.service.call(what, make).await {
+            Ok(reply) => reply,
+            Err(CallError::Unreached(error)) => {
+                self.service.note_ingest_reached(false);
+                return Err(error);
+            }
+            Err(CallError::NoToken(error)) => return Err(error),
+        };
+        self.service.note_ingest_reached(true);
+        match reply.check(self.service.now()) {
+            Ok(()) => Ok(None),
+            Err(error) if error.next_step() == NextStep::Split => Ok(Some(error)),
+            Err(error) => Err(self.service.describe(what, &error)),
+        }
+    }
+
+    fn split(
+        &self,
+        payload: &Payload,
+        refusal: &ServiceError,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        debug!(sink = %self.name, records = payload.message_count, bytes = payload.body.len(), %refusal, "payload refused");
+        let is_for_size = *refusal == ServiceError::TooLarge;
+        if payload.message_count > 1 {
+            if is_for_size {
+                self.packer.note_refused(payload.body.len());
+            }
+            progress.split(payload.message_count);
+            return Ok(());
+        }
+        let reason = format!("refused by ingest: {refusal}");
+        // A small request refused for its size is a fault on the way, not the record's.
+        if is_for_size && payload.body.len() >= MIN_BATCH_BYTES {
+            progress.refuse(&reason);
+            return Ok(());
+        }
+        progress
+            .suspect(&reason)
+            .map_err(|reason| self.refused_all(&reason))
+    }
+
+    fn refused_all(&self, reason: &str) -> Error {
+        Error::Refused {
+            what: format!(
+                "sink {}: {reason}, record after record: it takes nothing as it is set up; check source_id, host_id and \
+                 the account's state",
+                self.name
+            ),
+        }
+    }
+
+    /// Tells the service how much it got, behind the delivery's back: nothing depends on it.
+    fn report(&self, tenant: &Tenant, source: &Arc<Source>) {
+        let Some(mut report) = tenant.statistics.begin_report() else {
+            return;
+        };
+        let (service, source, name) = (
+            Arc::clone(&self.service),
+            Arc::clone(source),
+            self.name.clone(),
+        );
+        tokio::spawn(async move {
+            while let Some(counts) = report.next() {
+                let outcome = async {
+                    let ingest = service.ingest().await?;
+                    let now = service.now();
+                    let make = |token: &Token| {
+                        let (events, bytes) = (counts.events, counts.bytes);
+                        ingest::lmcstats_request(
+                            &ingest,
+                            token,
+                            &source.registered,
+                            events,
+                            bytes,
+                            now,
+                        )
+                    };
+                    let reply = service
+                        .call("report to ingest", make)
+                        .await
+                        .map_err(CallError::into_inner)?;
+                    reply
+                        .check(now)
+                        .map_err(|error| service.describe("report to ingest", &error))
+                };
+                if let Err(error) = outcome.await {
+                    debug!(sink = %name, %error, "volume not reported");
+                }
+            }
+        });
+    }
+}
+
+fn pack(
+    packer: &Packer,
+    batch: &Batch,
+    count: usize,
+    source: &Source,
+    now: Timestamp,
+) -> Option<Packed> {
+    let envelope = Envelope {
+        source_id: &source.registered.source_id,
+        metadata: &source.metadata,
+        now,
+    };
+    packer.pack_first(envelope, encode::messages(batch, count, now))
+}
+
+#[async_trait]
+impl Sink for AlertLogicSink {
+    fn name(&self) -> &SinkName {
+        &self.name
+    }
+
+    fn batch_bytes(&self) -> usize {
+        self.packer
+            .text_bytes_per_payload()
+            .clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES)
+    }
+
+    fn max_in_flight(&self) -> usize {
+        MAX_IN_FLIGHT
+    }
+
+    /// Nothing to take back: the service keeps what it took.
+    async fn resume(&self, _position: Option<&str>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// # If interrupted
+    /// Payloads that got their yes, and one whose yes was under way, are sent again with the batch: the service has
+    /// those records twice.
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
+        let mut progress = Progress::new(batch.record_count());
+        match self.deliver_records(batch, &mut progress).await {
+            Ok(()) => Ok(Receipt {
+                position: None,
+                refused: progress.into_safe().1,
+            }),
+            Err(error) => {
+                let (delivered_count, refused) = progress.into_safe();
+                Err(Failure {
+                    delivered_count,
+                    refused,
+                    error,
+                })
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for AlertLogicSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AlertLogicSink")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

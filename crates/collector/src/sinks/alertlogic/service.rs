@@ -1,0 +1,492 @@
+//! The sink's dealings with everything but ingest itself: a token, addresses, and one registered log source per tenant.
+//! Each is got when it is first needed, by one caller at a time, and kept.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use alertlogic::{
+    Endpoint, Error as ServiceError, NextStep, Reply,
+    aims::{self, Token},
+    azcollect::{
+        self, CollectionConfig, CollectorPath, MANAGED_IDENTITY, Registered, Registration,
+    },
+    endpoints::{self, Service as ServiceName},
+    ingest::HostMetadata,
+};
+use bytes::Bytes;
+use http::Request;
+use jiff::{SignedDuration, Timestamp};
+use ledger::Ledger;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use super::{AlertLogicConfig, TenantIdentity};
+use crate::{clock::Clock, http::Transport, sinks::Error};
+
+/// Longer than 10 MB take on a line of 1 Mbit/s, and as long as the vendor's library goes on trying.
+const LONGEST_REQUEST: Duration = Duration::from_secs(180);
+/// No reply of these services is anywhere near this.
+const MAX_REPLY_BYTES: usize = 1 << 20;
+/// How long connections to an address fail before it is looked up anew. Shorter than a move of the service takes
+/// anyone to notice, longer than a restart of it.
+const FAILING_LONG: SignedDuration = SignedDuration::from_mins(5);
+
+pub(super) struct Service {
+    config: AlertLogicConfig,
+    api: Endpoint,
+    configured: Configured,
+    http: Arc<dyn Transport>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    /// Locked while authenticating, so that concurrent deliveries ask for one token, not for one each.
+    token: Mutex<Option<Arc<Token>>>,
+    /// Locked while looking up, for the same reason.
+    addresses: Mutex<Addresses>,
+    /// Since when no connection to ingest has worked. Apart from the addresses, so that no delivery waits for a lookup
+    /// only to say that it got an answer.
+    ingest_failing_since: std::sync::Mutex<Option<Timestamp>>,
+}
+
+struct Configured {
+    azcollect: Option<Endpoint>,
+    ingest: Option<Endpoint>,
+}
+
+#[derive(Default)]
+struct Addresses {
+    /// Whether the ledger was asked.
+    is_recalled: bool,
+    azcollect: Option<Endpoint>,
+    ingest: Option<Endpoint>,
+}
+
+/// One tenant's log source.
+pub(super) struct Source {
+    pub(super) registered: Registered,
+    pub(super) metadata: HostMetadata,
+}
+
+/// What the ledger keeps of a registration. It is good for the same collector at the same account only.
+#[derive(Serialize, Deserialize)]
+struct RegistrationFact {
+    api: String,
+    account_id: String,
+    #[serde(flatten)]
+    path: CollectorPath,
+    #[serde(flatten)]
+    registered: Registered,
+}
+
+/// What the ledger keeps of the addresses.
+#[derive(Serialize, Deserialize)]
+struct AddressFact {
+    api: String,
+    residency: String,
+    account_id: String,
+    azcollect: Option<String>,
+    ingest: Option<String>,
+}
+
+impl Service {
+    pub(super) fn build(
+        config: AlertLogicConfig,
+        http: Arc<dyn Transport>,
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let parse = |key: &str, text: &str| {
+            Endpoint::parse(text).map_err(|error| Error::Refused {
+                what: format!("sink {}: {key}: {error}", config.name),
+            })
+        };
+        let api = parse("api", &config.api)?;
+        let azcollect = config
+            .azcollect
+            .as_deref()
+            .map(|text| parse("azcollect", text))
+            .transpose()?;
+        let ingest = config
+            .ingest
+            .as_deref()
+            .map(|text| parse("ingest", text))
+            .transpose()?;
+        let configured = Configured { azcollect, ingest };
+        Ok(Self {
+            config,
+            api,
+            configured,
+            http,
+            ledger,
+            clock,
+            token: Mutex::default(),
+            addresses: Mutex::default(),
+            ingest_failing_since: std::sync::Mutex::default(),
+        })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Where records go.
+    pub(super) async fn ingest(&self) -> Result<Endpoint, Error> {
+        self.address(ServiceName::Ingest).await
+    }
+
+    /// To be told whether a request to ingest got any reply.
+    pub(super) fn note_ingest_reached(&self, was_reached: bool) {
+        let mut since = self
+            .ingest_failing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *since = if was_reached {
+            None
+        } else {
+            since.or_else(|| Some(self.now()))
+        };
+    }
+
+    fn is_ingest_failing_long(&self) -> bool {
+        let since = *self
+            .ingest_failing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| self.now().duration_since(since) >= FAILING_LONG)
+    }
+
+    /// The tenant's log source: as configured, else as registered before, else registered now.
+    ///
+    /// # If interrupted
+    /// The ids are in the ledger before they are used. Between the service's yes and that they are lost, and the next
+    /// run registers under the same path again.
+    pub(super) async fn source(
+        &self,
+        tenant: &TenantIdentity,
+        app_name: &str,
+    ) -> Result<Source, Error> {
+        let registered = match (&self.config.source_id, &self.config.host_id) {
+            (Some(source_id), Some(host_id)) => Registered {
+                source_id: source_id.clone(),
+                host_id: host_id.clone(),
+            },
+            _ => self.recall_or_register(tenant, app_name).await?,
+        };
+        let local_hostname = self.config.local_hostname.as_deref().unwrap_or(app_name);
+        let metadata = HostMetadata::new(&registered.host_id, local_hostname);
+        Ok(Source {
+            registered,
+            metadata,
+        })
+    }
+
+    /// Sends a request with a token on it. When that is refused, once more with another one: a token may be revoked
+    /// before its time.
+    pub(super) async fn call(
+        &self,
+        what: &str,
+        make: impl Fn(&Token) -> Request<Bytes> + Send + Sync,
+    ) -> Result<Reply, CallError> {
+        let token = self.token().await?;
+        let reply = self.send(what, make(&token)).await?;
+        match reply.check(self.now()) {
+            Err(error) if error.next_step() == NextStep::Reauthenticate => {
+                let token = self.another_token(&token).await?;
+                Ok(self.send(what, make(&token)).await?)
+            }
+            _ => Ok(reply),
+        }
+    }
+
+    async fn token(&self) -> Result<Arc<Token>, Error> {
+        let mut slot = self.token.lock().await;
+        let now = self.now();
+        let Some(token) = &*slot else {
+            return self.authenticate(&mut slot).await;
+        };
+        if !token.needs_renewal(now) {
+            return Ok(Arc::clone(token));
+        }
+        let old = Arc::clone(token);
+        match self.authenticate(&mut slot).await {
+            // Renewed early so that this may fail for a while.
+            Err(Error::Unavailable { what, .. }) if !old.is_expired(now) => {
+                warn!(sink = %self.config.name, %what, "token not renewed, the old one still holds");
+                Ok(old)
+            }
+            other => other,
+        }
+    }
+
+    /// A token other than the refused one; whoever comes first asks for it, the others take it over.
+    async fn another_token(&self, refused: &Arc<Token>) -> Result<Arc<Token>, Error> {
+        let mut slot = self.token.lock().await;
+        match &*slot {
+            Some(token) if !Arc::ptr_eq(token, refused) => Ok(Arc::clone(token)),
+            _ => self.authenticate(&mut slot).await,
+        }
+    }
+
+    async fn authenticate(&self, slot: &mut Option<Arc<Token>>) -> Result<Arc<Token>, Error> {
+        let what = "authenticate at aims";
+        let request = aims::authenticate_request(
+            &self.api,
+            &self.config.access_key_id,
+            &self.config.secret_key,
+        )
+        .map_err(|error| Error::Refused {
+            what: format!("sink {}: {error}", self.config.name),
+        })?;
+        let reply = self
+            .send(what, request)
+            .await
+            .map_err(CallError::into_inner)?;
+        let token =
+            aims::read_token(&reply, self.now()).map_err(|error| self.describe(what, &error))?;
+        let token = Arc::new(token);
+        *slot = Some(Arc::clone(&token));
+        Ok(token)
+    }
+
+    async fn address(&self, name: ServiceName) -> Result<Endpoint, Error> {
+        let configured = match name {
+            ServiceName::Azcollect => &self.configured.azcollect,
+            ServiceName::Ingest => &self.configured.ingest,
+        };
+        if let Some(configured) = configured {
+            return Ok(configured.clone());
+        }
+        let mut addresses = self.addresses.lock().await;
+        if !addresses.is_recalled {
+            self.recall_addresses(&mut addresses).await?;
+        }
+        let is_failing = name == ServiceName::Ingest && self.is_ingest_failing_long();
+        let known = match name {
+            ServiceName::Azcollect => &addresses.azcollect,
+            ServiceName::Ingest => &addresses.ingest,
+        };
+        match known {
+            Some(known) if !is_failing => Ok(known.clone()),
+            _ => self.look_up(&mut addresses, name).await,
+        }
+    }
+
+    async fn look_up(
+        &self,
+        addresses: &mut Addresses,
+        name: ServiceName,
+    ) -> Result<Endpoint, Error> {
+        let what = format!("look up {}", name.as_str());
+        let make = |token: &Token| {
+            endpoints::lookup_request(&self.api, token, &self.config.residency, name)
+        };
+        let reply = self
+            .call(&what, make)
+            .await
+            .map_err(CallError::into_inner)?;
+        let endpoint = endpoints::read_lookup(&reply, &self.api, name, self.now())
+            .map_err(|error| self.describe(&what, &error))?;
+        match name {
+            ServiceName::Azcollect => addresses.azcollect = Some(endpoint.clone()),
+            ServiceName::Ingest => {
+                addresses.ingest = Some(endpoint.clone());
+                self.note_ingest_reached(true);
+            }
+        }
+        let fact = AddressFact {
+            api: self.api.to_string(),
+            residency: self.config.residency.clone(),
+            account_id: self.token().await?.account_id().to_owned(),
+            azcollect: addresses.azcollect.as_ref().map(ToString::to_string),
+            ingest: addresses.ingest.as_ref().map(ToString::to_string),
+        };
+        self.remember("endpoints", &fact).await?;
+        info!(sink = %self.config.name, service = name.as_str(), address = %endpoint, "address looked up");
+        Ok(endpoint)
+    }
+
+    async fn recall_addresses(&self, addresses: &mut Addresses) -> Result<(), Error> {
+        let account_id = self.token().await?.account_id().to_owned();
+        if let Some(fact) = self.recall::<AddressFact>("endpoints").await?
+            && fact.api == self.api.as_str()
+            && fact.residency == self.config.residency
+            && fact.account_id == account_id
+        {
+            // Checked like a fresh answer: a token goes there all the same. What does not pass is looked up.
+            let parse = |text: Option<String>| {
+                text.and_then(|text| Endpoint::parse_answer(&text, &self.api).ok())
+            };
+            addresses.azcollect = parse(fact.azcollect);
+            addresses.ingest = parse(fact.ingest);
+        }
+        addresses.is_recalled = true;
+        Ok(())
+    }
+
+    async fn recall_or_register(
+        &self,
+        tenant: &TenantIdentity,
+        app_name: &str,
+    ) -> Result<Registered, Error> {
+        let path = CollectorPath {
+            subscription_id: self.config.subscription_id.clone(),
+            resource_group: self.config.resource_group.clone(),
+            app_name: app_name.to_owned(),
+        };
+        let account_id = self.token().await?.account_id().to_owned();
+        let key = tenant.tenant.to_string();
+        if let Some(fact) = self.recall::<RegistrationFact>(&key).await?
+            && fact.path == path
+            && fact.account_id == account_id
+            && fact.api == self.api.as_str()
+        {
+            return Ok(fact.registered);
+        }
+        let registered = self.register(tenant, &path).await?;
+        let fact = RegistrationFact {
+            api: self.api.to_string(),
+            account_id,
+            path,
+            registered,
+        };
+        self.remember(&key, &fact).await?;
+        info!(sink = %self.config.name, tenant = %tenant.tenant, source_id = fact.registered.source_id, "registered");
+        Ok(fact.registered)
+    }
+
+    async fn register(
+        &self,
+        tenant: &TenantIdentity,
+        path: &CollectorPath,
+    ) -> Result<Registered, Error> {
+        let what = "register at azcollect";
+        let azcollect = self.address(ServiceName::Azcollect).await?;
+        let tenant_id = tenant.tenant.to_string();
+        let client_id = tenant.client_id.to_string();
+        // Without a secret the original is a managed identity and says so in its place.
+        let no_secret = SecretString::from(MANAGED_IDENTITY);
+        let secret = tenant.client_secret.as_ref().unwrap_or(&no_secret);
+        let registration = Registration {
+            version: env!("CARGO_PKG_VERSION"),
+            app_tenant_id: &tenant_id,
+            client_id: &client_id,
+            client_secret: self.config.register_client_secret.then_some(secret),
+            config: CollectionConfig {
+                collector_type: azcollect::COLLECTOR_TYPE,
+                office_tenant_id: &tenant_id,
+                content_streams: tenant
+                    .content_types
+                    .iter()
+                    .map(|content_type| content_type.as_str())
+                    .collect(),
+            },
+        };
+        let make =
+            |token: &Token| azcollect::register_request(&azcollect, token, path, &registration);
+        let reply = self.call(what, make).await.map_err(CallError::into_inner)?;
+        azcollect::read_registered(&reply, self.now()).map_err(|error| self.describe(what, &error))
+    }
+
+    async fn recall<T: for<'a> Deserialize<'a>>(&self, key: &str) -> Result<Option<T>, Error> {
+        let key = format!("alertlogic/{}/{key}", self.config.name);
+        let fact = self
+            .ledger
+            .recall(&key)
+            .await
+            .map_err(|error| self.ledger_failed(&error))?;
+        let Some(fact) = fact else { return Ok(None) };
+        match serde_json::from_str(&fact) {
+            Ok(fact) => Ok(Some(fact)),
+            // Asking the service again is harmless; a delivery that stops because of this is not.
+            Err(error) => {
+                warn!(sink = %self.config.name, key, %error, "what was remembered cannot be read");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn remember(&self, key: &str, fact: &(impl Serialize + Sync)) -> Result<(), Error> {
+        let key = format!("alertlogic/{}/{key}", self.config.name);
+        let fact = serde_json::to_string(fact).expect("structs of texts always serialize");
+        self.ledger
+            .remember(&key, &fact)
+            .await
+            .map_err(|error| self.ledger_failed(&error))
+    }
+
+    fn ledger_failed(&self, error: &ledger::Error) -> Error {
+        Error::Unavailable {
+            what: format!("sink {}: {error}", self.config.name),
+            retry_after: None,
+        }
+    }
+
+    async fn send(&self, what: &str, request: Request<Bytes>) -> Result<Reply, CallError> {
+        let unreached = |why: &dyn std::fmt::Display| {
+            CallError::Unreached(Error::Unavailable {
+                what: format!("sink {}: {what}: {why}", self.config.name),
+                retry_after: None,
+            })
+        };
+        let answer = async {
+            let (head, body) = self.http.send(request).await?.into_parts();
+            let body = match body.collect(MAX_REPLY_BYTES).await {
+                Ok(body) => body,
+                // The head has said all there is to know of a payload. To take it for undelivered because the rest
+                // of the reply broke off would send it twice.
+                Err(_) if head.status.is_success() => Bytes::new(),
+                Err(error) => return Err(error),
+            };
+            Ok::<_, crate::http::Error>(Reply {
+                status: head.status,
+                headers: head.headers,
+                body,
+            })
+        };
+        match tokio::time::timeout(LONGEST_REQUEST, answer).await {
+            Ok(reply) => reply.map_err(|error| unreached(&error)),
+            Err(_) => Err(unreached(&crate::http::Error::TimedOut)),
+        }
+    }
+
+    /// What a reply's refusal means for the delivery, for a request that cannot be split.
+    pub(super) fn describe(&self, what: &str, error: &ServiceError) -> Error {
+        let mend = match error.next_step() {
+            NextStep::Reauthenticate => {
+                "; access_key_id and secret_key must be those of a key that may do this"
+            }
+            NextStep::RetryAfter(_) | NextStep::Split | NextStep::Stop => "",
+        };
+        let what = format!("sink {}: {what}: {error}{mend}", self.config.name);
+        match error.next_step() {
+            NextStep::RetryAfter(retry_after) => Error::Unavailable { what, retry_after },
+            NextStep::Reauthenticate | NextStep::Split | NextStep::Stop => Error::Refused { what },
+        }
+    }
+}
+
+/// Why a call has no reply.
+pub(super) enum CallError {
+    /// The host that was called did not answer.
+    Unreached(Error),
+    /// There was no token to call it with.
+    NoToken(Error),
+}
+
+impl CallError {
+    pub(super) fn into_inner(self) -> Error {
+        match self {
+            Self::Unreached(error) | Self::NoToken(error) => error,
+        }
+    }
+}
+
+/// Errors come up as [`Error`] from authentication only.
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        Self::NoToken(error)
+    }
+}

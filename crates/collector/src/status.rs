@@ -1,0 +1,16 @@
+//! The state of the collector as plain data, put together from the ledger's numbers and what the running pipeline
+//! knows. The status page, `/api/status` and `o365-collector status` all show this and nothing else.
+
+mod live;
+pub(crate) mod text;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use live::Live;
+pub use text::to_text;
+pub use view::{
+    LedgerView, Rates, SinkStatus, SinkView, StatusView, StreamView, TenantStatus, TenantView,
+    Totals, TroubleView, view, view_without_ledger,
+};

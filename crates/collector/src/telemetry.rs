@@ -1,0 +1,414 @@
+//! Every metric name that the program publishes, what each means, and the small functions that count them. Callers
+//! of this module hold no metric names and no label texts.
+
+mod labels;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use activity_api::{ContentType, TenantId};
+use jiff::Timestamp;
+use ledger::{SeenVia, SinkName, Summary};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+pub use labels::{LedgerOperation, RequestKind, RequestOutcome, WebhookOutcome};
+
+/// Blobs that discovery came across for the first time.
+pub const BLOBS_SEEN_TOTAL: &str = "o365_collector_blobs_seen_total";
+/// Blobs that every required sink has.
+pub const BLOBS_DELIVERED_TOTAL: &str = "o365_collector_blobs_delivered_total";
+/// Blobs that were gone before they could be fetched.
+pub const BLOBS_EXPIRED_TOTAL: &str = "o365_collector_blobs_expired_total";
+/// Blobs set aside whole.
+pub const BLOBS_QUARANTINED_TOTAL: &str = "o365_collector_blobs_quarantined_total";
+/// Records in delivered blobs.
+pub const RECORDS_DELIVERED_TOTAL: &str = "o365_collector_records_delivered_total";
+/// Bytes of the text of those records.
+pub const RECORD_BYTES_TOTAL: &str = "o365_collector_record_bytes_total";
+/// Single records set aside.
+pub const RECORDS_QUARANTINED_TOTAL: &str = "o365_collector_records_quarantined_total";
+/// Requests sent to Microsoft.
+pub const REQUESTS_TOTAL: &str = "o365_collector_requests_total";
+/// Requests that Microsoft refused because there were too many.
+pub const THROTTLED_TOTAL: &str = "o365_collector_throttled_total";
+/// Requests a minute that the tenant's budget allows at present.
+pub const BUDGET_PER_MINUTE: &str = "o365_collector_budget_per_minute";
+/// Time from a blob's request to its last byte.
+pub const FETCH_SECONDS: &str = "o365_collector_fetch_seconds";
+/// Time from Microsoft making a blob available to its delivery.
+pub const DELIVERY_LATENCY_SECONDS: &str = "o365_collector_delivery_latency_seconds";
+/// Batches handed to a sink.
+pub const SINK_BATCHES_TOTAL: &str = "o365_collector_sink_batches_total";
+/// Records that a sink said yes to.
+pub const SINK_RECORDS_TOTAL: &str = "o365_collector_sink_records_total";
+/// Whether a sink fails at present.
+pub const SINK_FAILING: &str = "o365_collector_sink_failing";
+/// Time a sink took over one batch, failed ones included.
+pub const SINK_DELIVERY_SECONDS: &str = "o365_collector_sink_delivery_seconds";
+/// Blobs that wait for a worker.
+pub const LEDGER_PENDING: &str = "o365_collector_ledger_pending";
+/// Blobs that a worker holds.
+pub const LEDGER_LEASED: &str = "o365_collector_ledger_leased";
+/// When the first of the blobs that are not settled expires.
+pub const LEDGER_NEAREST_EXPIRY_TIMESTAMP_SECONDS: &str =
+    "o365_collector_ledger_nearest_expiry_timestamp_seconds";
+/// The end of what was listed without a gap.
+pub const LEDGER_LISTED_UNTIL_TIMESTAMP_SECONDS: &str =
+    "o365_collector_ledger_listed_until_timestamp_seconds";
+/// Time the ledger took until a write was durable.
+pub const LEDGER_COMMIT_SECONDS: &str = "o365_collector_ledger_commit_seconds";
+/// Ledger writes that failed.
+pub const LEDGER_FAILURES_TOTAL: &str = "o365_collector_ledger_failures_total";
+/// Requests to the webhook address.
+pub const WEBHOOK_NOTIFICATIONS_TOTAL: &str = "o365_collector_webhook_notifications_total";
+/// Bytes of blobs and records held in memory.
+pub const MEMORY_IN_FLIGHT_BYTES: &str = "o365_collector_memory_in_flight_bytes";
+/// When a content type was last listed successfully.
+pub const LAST_POLL_TIMESTAMP_SECONDS: &str = "o365_collector_last_poll_timestamp_seconds";
+/// Always 1; the label tells the version.
+pub const BUILD_INFO: &str = "o365_collector_build_info";
+
+/// What a counter says, for `/metrics` and the documentation. Name and description.
+const COUNTERS: [(&str, &str); 13] = [
+    (
+        BLOBS_SEEN_TOTAL,
+        "Content blobs that became known, by the way they became known.",
+    ),
+    (
+        BLOBS_DELIVERED_TOTAL,
+        "Content blobs that every required sink has acknowledged.",
+    ),
+    (
+        BLOBS_EXPIRED_TOTAL,
+        "Content blobs that were gone before they could be fetched. Anything but 0 is lost data.",
+    ),
+    (
+        BLOBS_QUARANTINED_TOTAL,
+        "Content blobs set aside whole for a person to look at.",
+    ),
+    (
+        RECORDS_DELIVERED_TOTAL,
+        "Records in the content blobs that were delivered.",
+    ),
+    (
+        RECORD_BYTES_TOTAL,
+        "Bytes of the records that were delivered.",
+    ),
+    (
+        RECORDS_QUARANTINED_TOTAL,
+        "Single records set aside for a person to look at.",
+    ),
+    (
+        REQUESTS_TOTAL,
+        "Requests sent to Microsoft, by kind and outcome.",
+    ),
+    (
+        THROTTLED_TOTAL,
+        "Requests that Microsoft refused with AF429.",
+    ),
+    (SINK_BATCHES_TOTAL, "Batches handed to a sink, by outcome."),
+    (SINK_RECORDS_TOTAL, "Records that a sink has acknowledged."),
+    (
+        LEDGER_FAILURES_TOTAL,
+        "Ledger operations that failed, by operation.",
+    ),
+    (
+        WEBHOOK_NOTIFICATIONS_TOTAL,
+        "Requests to the webhook address, by outcome.",
+    ),
+];
+
+/// As [`COUNTERS`], for values that go up and down.
+const GAUGES: [(&str, &str); 9] = [
+    (
+        BUDGET_PER_MINUTE,
+        "Requests a minute that the learned budget of a tenant allows.",
+    ),
+    (SINK_FAILING, "1 while a sink fails, else 0."),
+    (LEDGER_PENDING, "Content blobs that wait for a worker."),
+    (LEDGER_LEASED, "Content blobs that a worker holds."),
+    (
+        LEDGER_NEAREST_EXPIRY_TIMESTAMP_SECONDS,
+        "Unix time at which the first unsettled content blob expires; 0 when there is none.",
+    ),
+    (
+        LEDGER_LISTED_UNTIL_TIMESTAMP_SECONDS,
+        "Unix time up to which content was listed without a gap; 0 when none was.",
+    ),
+    (
+        MEMORY_IN_FLIGHT_BYTES,
+        "Bytes of blobs and records held in memory.",
+    ),
+    (
+        LAST_POLL_TIMESTAMP_SECONDS,
+        "Unix time of the last successful listing.",
+    ),
+    (BUILD_INFO, "Always 1; the version is a label."),
+];
+
+/// As [`COUNTERS`], for distributions.
+const HISTOGRAMS: [(&str, &str); 4] = [
+    (
+        FETCH_SECONDS,
+        "Seconds from the request for a content blob to its last byte.",
+    ),
+    (
+        DELIVERY_LATENCY_SECONDS,
+        "Seconds from Microsoft making a content blob available to its delivery.",
+    ),
+    (
+        SINK_DELIVERY_SECONDS,
+        "Seconds that a sink took over one batch.",
+    ),
+    (
+        LEDGER_COMMIT_SECONDS,
+        "Seconds until a ledger write was durable, by operation.",
+    ),
+];
+
+/// From a synced commit on a good disk to the longest wait that any request of ours allows.
+const SHORT_SECONDS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
+/// From a notification answered at once to the seven days after which Microsoft drops a blob.
+const LATENCY_SECONDS: [f64; 12] = [
+    1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0,
+];
+
+/// How many observations may wait to be sorted into buckets. The exporter keeps each as a number until it is asked
+/// for its page; without a limit, a collector whose `/metrics` nobody reads would grow for ever.
+const MAX_UNSORTED: u32 = 4_096;
+
+/// What the one recorder of this process writes to.
+static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
+/// Observations since the start, wrapping.
+static OBSERVED: AtomicU32 = AtomicU32::new(0);
+
+/// The process's metrics. A copy is a handle to the same ones.
+#[derive(Clone)]
+pub struct Telemetry {
+    handle: PrometheusHandle,
+}
+
+impl Telemetry {
+    /// Makes everything that is counted from here on show up in [`render`](Self::render). The metrics belong to the
+    /// process: every call returns the same ones.
+    ///
+    /// # Panics
+    /// When something other than this function has installed a recorder in the process.
+    #[must_use]
+    pub fn install() -> Self {
+        let handle = INSTALLED.get_or_init(|| {
+            let recorder = recorder();
+            let handle = recorder.handle();
+            metrics::set_global_recorder(recorder)
+                .expect("nothing else in this program installs a recorder");
+            describe();
+            gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            handle
+        });
+        Self {
+            handle: handle.clone(),
+        }
+    }
+
+    /// All metrics in Prometheus's text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Telemetry(..)")
+    }
+}
+
+fn recorder() -> PrometheusRecorder {
+    PrometheusBuilder::new()
+        .set_buckets(&SHORT_SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(
+                Matcher::Full(DELIVERY_LATENCY_SECONDS.to_owned()),
+                &LATENCY_SECONDS,
+            )
+        })
+        .expect("neither list of buckets is empty")
+        .build_recorder()
+}
+
+/// Tells the current recorder what each metric means.
+pub fn describe() {
+    for (name, description) in COUNTERS {
+        describe_counter!(name, description);
+    }
+    for (name, description) in GAUGES {
+        describe_gauge!(name, description);
+    }
+    for (name, description) in HISTOGRAMS {
+        describe_histogram!(name, description);
+    }
+}
+
+/// Counts blobs that [`note_seen`](ledger::Ledger::note_seen) had not known.
+pub fn blobs_seen(tenant: TenantId, content_type: ContentType, via: SeenVia, new_count: u64) {
+    let via = match via {
+        SeenVia::Listing => "listing",
+        SeenVia::Notification => "notification",
+    };
+    counter!(BLOBS_SEEN_TOTAL, "tenant" => tenant.to_string(), "content_type" => content_type.as_str(), "via" => via)
+        .increment(new_count);
+}
+
+/// Counts one delivered blob with its records and their bytes, and how long after `created_at` that was.
+pub fn blob_delivered(
+    tenant: TenantId,
+    content_type: ContentType,
+    record_count: u64,
+    byte_count: u64,
+    created_at: Timestamp,
+    now: Timestamp,
+) {
+    stream_counter(BLOBS_DELIVERED_TOTAL, tenant, content_type, 1);
+    stream_counter(RECORDS_DELIVERED_TOTAL, tenant, content_type, record_count);
+    stream_counter(RECORD_BYTES_TOTAL, tenant, content_type, byte_count);
+    let labels = [
+        ("tenant", tenant.to_string()),
+        ("content_type", content_type.to_string()),
+    ];
+    observe(
+        &histogram!(DELIVERY_LATENCY_SECONDS, &labels),
+        now.duration_since(created_at).as_secs_f64().max(0.0),
+    );
+}
+
+/// Counts one blob that Microsoft no longer has.
+pub fn blob_expired(tenant: TenantId, content_type: ContentType) {
+    stream_counter(BLOBS_EXPIRED_TOTAL, tenant, content_type, 1);
+}
+
+/// Counts one blob set aside whole.
+pub fn blob_quarantined(tenant: TenantId, content_type: ContentType) {
+    stream_counter(BLOBS_QUARANTINED_TOTAL, tenant, content_type, 1);
+}
+
+/// Counts single records set aside.
+pub fn records_quarantined(tenant: TenantId, content_type: ContentType, count: u64) {
+    stream_counter(RECORDS_QUARANTINED_TOTAL, tenant, content_type, count);
+}
+
+/// Counts one request to Microsoft. A throttled one is counted under its own name as well, which is what an alert
+/// wants to look at.
+pub fn request(tenant: TenantId, kind: RequestKind, outcome: RequestOutcome) {
+    let tenant = tenant.to_string();
+    if outcome == RequestOutcome::Throttled {
+        counter!(THROTTLED_TOTAL, "tenant" => tenant.clone()).increment(1);
+    }
+    counter!(REQUESTS_TOTAL, "tenant" => tenant, "kind" => kind.as_str(), "outcome" => outcome.as_str()).increment(1);
+}
+
+/// Shows how many requests a minute the tenant's budget allows.
+pub fn budget_per_minute(tenant: TenantId, requests: f64) {
+    gauge!(BUDGET_PER_MINUTE, "tenant" => tenant.to_string()).set(requests);
+}
+
+/// Notes how long a blob took to fetch, failed attempts excluded.
+pub fn fetched(tenant: TenantId, content_type: ContentType, took: Duration) {
+    let labels = [
+        ("tenant", tenant.to_string()),
+        ("content_type", content_type.to_string()),
+    ];
+    observe(&histogram!(FETCH_SECONDS, &labels), took.as_secs_f64());
+}
+
+/// Counts a batch that the sink took, whole or (when `is_ok` is false) only its first `record_count` records.
+pub fn sink_batch(sink: &SinkName, is_ok: bool, record_count: u64, took: Duration) {
+    let outcome = if is_ok { "ok" } else { "failed" };
+    counter!(SINK_BATCHES_TOTAL, "sink" => sink.to_string(), "outcome" => outcome).increment(1);
+    counter!(SINK_RECORDS_TOTAL, "sink" => sink.to_string()).increment(record_count);
+    observe(
+        &histogram!(SINK_DELIVERY_SECONDS, "sink" => sink.to_string()),
+        took.as_secs_f64(),
+    );
+}
+
+/// Shows whether the sink fails.
+pub fn sink_failing(sink: &SinkName, is_failing: bool) {
+    gauge!(SINK_FAILING, "sink" => sink.to_string()).set(if is_failing { 1.0 } else { 0.0 });
+}
+
+/// Notes how long a ledger write took until it was durable.
+pub fn ledger_committed(operation: LedgerOperation, took: Duration) {
+    observe(
+        &histogram!(LEDGER_COMMIT_SECONDS, "operation" => operation.as_str()),
+        took.as_secs_f64(),
+    );
+}
+
+/// Counts a ledger operation that failed.
+pub fn ledger_failed(operation: LedgerOperation) {
+    counter!(LEDGER_FAILURES_TOTAL, "operation" => operation.as_str()).increment(1);
+}
+
+/// Shows what waits in the ledger, of each tenant and content type.
+pub fn ledger_state(summary: &Summary) {
+    for stream in &summary.streams {
+        let labels = [
+            ("tenant", stream.tenant.to_string()),
+            ("content_type", stream.content_type.to_string()),
+        ];
+        gauge!(LEDGER_PENDING, &labels).set(stream.pending_count as f64);
+        gauge!(LEDGER_LEASED, &labels).set(stream.leased_count as f64);
+        gauge!(LEDGER_NEAREST_EXPIRY_TIMESTAMP_SECONDS, &labels)
+            .set(stream.nearest_pending_expires_at.map_or(0.0, unix_seconds));
+        gauge!(LEDGER_LISTED_UNTIL_TIMESTAMP_SECONDS, &labels)
+            .set(stream.listed_until.map_or(0.0, unix_seconds));
+    }
+}
+
+/// Counts one request to the webhook address.
+pub fn webhook(outcome: WebhookOutcome) {
+    counter!(WEBHOOK_NOTIFICATIONS_TOTAL, "outcome" => outcome.as_str()).increment(1);
+}
+
+/// Shows how many bytes of blobs and records are in memory.
+pub fn memory_in_flight(bytes: usize) {
+    gauge!(MEMORY_IN_FLIGHT_BYTES).set(bytes as f64);
+}
+
+/// Shows when the content type was last listed to the end.
+pub fn polled(tenant: TenantId, content_type: ContentType, now: Timestamp) {
+    let labels = [
+        ("tenant", tenant.to_string()),
+        ("content_type", content_type.to_string()),
+    ];
+    gauge!(LAST_POLL_TIMESTAMP_SECONDS, &labels).set(unix_seconds(now));
+}
+
+fn stream_counter(name: &'static str, tenant: TenantId, content_type: ContentType, count: u64) {
+    counter!(name, "tenant" => tenant.to_string(), "content_type" => content_type.as_str())
+        .increment(count);
+}
+
+/// The only way to a histogram, so that none can grow without its samples being sorted into buckets.
+fn observe(histogram: &metrics::Histogram, seconds: f64) {
+    histogram.record(seconds);
+    let observed = OBSERVED.fetch_add(1, Ordering::Relaxed);
+    if observed % MAX_UNSORTED == MAX_UNSORTED - 1
+        && let Some(handle) = INSTALLED.get()
+    {
+        handle.run_upkeep();
+    }
+}
+
+fn unix_seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1_000.0
+}

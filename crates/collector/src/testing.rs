@@ -1,0 +1,182 @@
+//! What the tests of the pipeline stand on: a scripted Microsoft, scripted sinks, a real ledger whose writes can be made
+//! to fail, and a clock that goes with tokio's, which those tests pause.
+
+mod ledgers;
+mod microsoft;
+mod sink;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use activity_api::{Cloud, ContentId, ContentType, TenantId};
+use jiff::{SignedDuration, Timestamp};
+use ledger::{Ledger as _, SeenBlob, SeenVia, StreamSummary};
+use secrecy::SecretString;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+pub(crate) use self::ledgers::TestLedger;
+pub(crate) use self::microsoft::{Answer, FakeMicrosoft};
+pub(crate) use self::sink::{FakeSink, Turn};
+use crate::clock::Clock;
+use crate::config::TenantConfig;
+use crate::http::Transport;
+use crate::microsoft::Microsoft;
+
+/// The tenant that most tests collect.
+pub(crate) const TENANT: &str = "bf8d32d3-1c13-4487-af02-80dba2236485";
+/// Another one.
+pub(crate) const OTHER_TENANT: &str = "41463f53-8812-40f4-890f-865bf6e35190";
+/// The content type that most tests collect.
+pub(crate) const CONTENT_TYPE: ContentType = ContentType::Exchange;
+
+/// Tells a time that goes with tokio's, so that a test which pauses the one has paused the other.
+#[derive(Debug)]
+pub(crate) struct TestClock {
+    start: Timestamp,
+    started: Instant,
+    jumped: Mutex<SignedDuration>,
+}
+
+impl TestClock {
+    /// The time of day jumps, and no other: somebody set the clock, or the machine slept.
+    pub(crate) fn jump(&self, by: SignedDuration) {
+        *self.jumped.lock().unwrap() += by;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        self.start + self.started.elapsed() + *self.jumped.lock().unwrap()
+    }
+}
+
+/// When every scene begins.
+pub(crate) fn start() -> Timestamp {
+    "2026-07-16T09:00:00Z".parse().unwrap()
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TENANT.parse().unwrap()
+}
+
+pub(crate) fn other_tenant() -> TenantId {
+    OTHER_TENANT.parse().unwrap()
+}
+
+/// A tenant's settings, as in the commercial cloud.
+pub(crate) fn tenant_config(id: TenantId, content_types: &[ContentType]) -> TenantConfig {
+    TenantConfig {
+        id,
+        client_id: "a261478c-84fb-42f9-84c2-de050a4babe3".parse().unwrap(),
+        client_secret: SecretString::from("correct horse"),
+        content_types: content_types.to_vec(),
+        publisher: id.into(),
+        hosts: Cloud::Commercial.hosts(),
+    }
+}
+
+/// Where a blob of this name is.
+pub(crate) fn blob_uri(tenant: TenantId, name: &str) -> String {
+    format!("https://manage.office.com/api/v1.0/{tenant}/activity/feed/audit/{name}")
+}
+
+/// A listed blob of [`CONTENT_TYPE`], made available when the scene began.
+pub(crate) fn seen(tenant: TenantId, name: &str) -> SeenBlob {
+    SeenBlob {
+        tenant,
+        content_type: CONTENT_TYPE,
+        content_id: ContentId::canonical(name),
+        uri: blob_uri(tenant, name),
+        created_at: start(),
+        expires_at: start() + Duration::from_secs(7 * 24 * 3600),
+        seen_via: SeenVia::Listing,
+    }
+}
+
+/// A blob's text: the records as one array.
+pub(crate) fn blob_text(records: &[String]) -> String {
+    format!("[{}]", records.join(","))
+}
+
+/// The same bytes, compressed.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Records of some 4 KB each, numbered from `first` on: 500 of them make a blob of four parts.
+pub(crate) fn large_records(first: usize, count: usize) -> Vec<String> {
+    let padding = "x".repeat(4_000);
+    (first..first + count).map(|number| format!(r#"{{"Id":"large-{number:06}","Padding":"{padding}"}}"#)).collect()
+}
+
+/// One scene: everything outside of the pipeline.
+pub(crate) struct Scene {
+    pub(crate) ledger: Arc<TestLedger>,
+    pub(crate) microsoft: Arc<FakeMicrosoft>,
+    pub(crate) clock: Arc<TestClock>,
+    folder: TempDir,
+}
+
+impl Scene {
+    /// An empty ledger, and a Microsoft that issues tokens and has nothing.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            ledger: TestLedger::open(&folder.path().join("ledger.db")),
+            microsoft: Arc::new(FakeMicrosoft::default()),
+            clock: Arc::new(TestClock { start: start(), started: Instant::now(), jumped: Mutex::default() }),
+            folder,
+        }
+    }
+
+    /// The scene after the process ended and began again: the ledger is opened anew.
+    pub(crate) fn restarted(self) -> Self {
+        let Self { ledger, microsoft, clock, folder } = self;
+        drop(Arc::into_inner(ledger).expect("nobody uses the ledger any more"));
+        Self { ledger: TestLedger::open(&folder.path().join("ledger.db")), microsoft, clock, folder }
+    }
+
+    /// The present time of the scene.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A tenant's door to the scripted Microsoft.
+    pub(crate) fn door(&self, tenant: TenantId) -> Microsoft {
+        Microsoft::new(&tenant_config(tenant, &[CONTENT_TYPE]), 60_000, self.transport(), self.clock())
+    }
+
+    pub(crate) fn transport(&self) -> Arc<dyn Transport> {
+        Arc::<FakeMicrosoft>::clone(&self.microsoft)
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::<TestClock>::clone(&self.clock)
+    }
+
+    /// A blob of [`TENANT`]'s that is known to the ledger and that Microsoft has.
+    pub(crate) async fn add_blob(&self, name: &str, records: &[String]) {
+        self.microsoft.on(&format!("blob/{name}"), [Answer::ok(blob_text(records))]);
+        self.note(name).await;
+    }
+
+    /// A blob of [`TENANT`]'s that is known to the ledger.
+    pub(crate) async fn note(&self, name: &str) {
+        self.ledger.note_seen(vec![seen(tenant(), name)], self.now()).await.unwrap();
+    }
+
+    /// The numbers of [`TENANT`]'s [`CONTENT_TYPE`].
+    pub(crate) async fn stream(&self) -> StreamSummary {
+        self.stream_of(tenant()).await
+    }
+
+    /// The numbers of a tenant's [`CONTENT_TYPE`].
+    pub(crate) async fn stream_of(&self, tenant: TenantId) -> StreamSummary {
+        let summary = self.ledger.summary(self.now()).await.unwrap();
+        summary.stream(tenant, CONTENT_TYPE).expect("something was noted").clone()
+    }
+}

@@ -1,0 +1,177 @@
+//! A real ledger in a scratch folder, whose operations can be made to fail and are counted.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use activity_api::{ContentType, TenantId, Window};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use ledger::{
+    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, QuarantinedItem,
+    QuarantinedRecord, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary,
+};
+use tokio::runtime::Handle;
+
+/// A SQLite ledger.
+///
+/// Its threads are not tokio's, and while tokio's clock is paused it takes a runtime that waits for them for idle, and
+/// lets the time jump to the next timer. So each operation runs on tokio's blocking pool, for which it waits.
+pub(crate) struct TestLedger {
+    inner: Arc<SqliteLedger>,
+    calls: Mutex<BTreeMap<&'static str, u32>>,
+    failures: Mutex<BTreeMap<&'static str, u32>>,
+}
+
+impl TestLedger {
+    pub(crate) fn open(path: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Arc::new(SqliteLedger::open(path).unwrap()),
+            calls: Mutex::default(),
+            failures: Mutex::default(),
+        })
+    }
+
+    /// The next `count` calls of the method fail, and write nothing.
+    pub(crate) fn fail_next(&self, method: &'static str, count: u32) {
+        self.failures.lock().unwrap().insert(method, count);
+    }
+
+    /// How often the method was called.
+    pub(crate) fn call_count(&self, method: &str) -> u32 {
+        self.calls.lock().unwrap().get(method).copied().unwrap_or_default()
+    }
+
+    fn enter(&self, method: &'static str) -> Result<(), Error> {
+        *self.calls.lock().unwrap().entry(method).or_default() += 1;
+        match self.failures.lock().unwrap().get_mut(method) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                let source = Arc::new(std::io::Error::other("as the test wants it"));
+                Err(Error::Unavailable { what: "anything", source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work)).await.unwrap()
+}
+
+macro_rules! pass_on {
+    ($self:ident, $method:literal, |$inner:ident| $call:expr) => {{
+        $self.enter($method)?;
+        let $inner = Arc::clone(&$self.inner);
+        apart(async move { $call.await }).await
+    }};
+}
+
+#[async_trait]
+impl Ledger for TestLedger {
+    async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error> {
+        pass_on!(self, "note_seen", |inner| inner.note_seen(seen, now))
+    }
+
+    async fn note_listed(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        window: Window,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        pass_on!(self, "note_listed", |inner| inner.note_listed(tenant, content_type, window, now))
+    }
+
+    async fn note_unlistable(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        before: Timestamp,
+    ) -> Result<(), Error> {
+        pass_on!(self, "note_unlistable", |inner| inner.note_unlistable(tenant, content_type, before))
+    }
+
+    async fn listed_until(&self, tenant: TenantId, content_type: ContentType) -> Result<Option<Timestamp>, Error> {
+        pass_on!(self, "listed_until", |inner| inner.listed_until(tenant, content_type))
+    }
+
+    async fn listed_stretches(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+    ) -> Result<Vec<ListedStretch>, Error> {
+        pass_on!(self, "listed_stretches", |inner| inner.listed_stretches(tenant, content_type))
+    }
+
+    async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Lease>, Error> {
+        let request = request.clone();
+        pass_on!(self, "lease", |inner| inner.lease(&request, now))
+    }
+
+    async fn renew(&self, keys: &[LeaseKey], until: Timestamp) -> Result<Vec<LeaseKey>, Error> {
+        let keys = keys.to_vec();
+        pass_on!(self, "renew", |inner| inner.renew(&keys, until))
+    }
+
+    async fn acknowledge(&self, commit: SinkCommit, now: Timestamp) -> Result<Vec<Acknowledgement>, Error> {
+        pass_on!(self, "acknowledge", |inner| inner.acknowledge(commit, now))
+    }
+
+    async fn mark_delivered(
+        &self,
+        deliveries: Vec<Delivery>,
+        required: &[SinkName],
+        now: Timestamp,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        let required = required.to_vec();
+        pass_on!(self, "mark_delivered", |inner| inner.mark_delivered(deliveries, &required, now))
+    }
+
+    async fn retry_later(&self, lease: Lease, not_before: Timestamp, reason: &str) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        pass_on!(self, "retry_later", |inner| inner.retry_later(lease, not_before, &reason))
+    }
+
+    async fn release(&self, leases: Vec<Lease>) -> Result<(), Error> {
+        pass_on!(self, "release", |inner| inner.release(leases))
+    }
+
+    async fn quarantine(&self, lease: Lease, reason: &str, bytes: Vec<u8>, now: Timestamp) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        pass_on!(self, "quarantine", |inner| inner.quarantine(lease, &reason, bytes, now))
+    }
+
+    async fn quarantine_records(&self, records: Vec<QuarantinedRecord>, now: Timestamp) -> Result<(), Error> {
+        pass_on!(self, "quarantine_records", |inner| inner.quarantine_records(records, now))
+    }
+
+    async fn quarantined(&self, after: u64, max_count: usize) -> Result<Vec<QuarantinedItem>, Error> {
+        pass_on!(self, "quarantined", |inner| inner.quarantined(after, max_count))
+    }
+
+    async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        pass_on!(self, "expire", |inner| inner.expire(lease, &reason, now))
+    }
+
+    async fn position(&self, sink: &SinkName) -> Result<Option<String>, Error> {
+        let sink = sink.clone();
+        pass_on!(self, "position", |inner| inner.position(&sink))
+    }
+
+    async fn remember(&self, key: &str, value: &str) -> Result<(), Error> {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        pass_on!(self, "remember", |inner| inner.remember(&key, &value))
+    }
+
+    async fn recall(&self, key: &str) -> Result<Option<String>, Error> {
+        let key = key.to_owned();
+        pass_on!(self, "recall", |inner| inner.recall(&key))
+    }
+
+    async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
+        pass_on!(self, "summary", |inner| inner.summary(now))
+    }
+}

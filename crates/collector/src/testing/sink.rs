@@ -1,0 +1,220 @@
+//! A sink that takes records as a script says, and keeps what it took.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ledger::SinkName;
+
+use crate::record::Batch;
+use crate::sinks::{Error, Failure, Receipt, Refused, Sink};
+
+/// What becomes of one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Take,
+    /// It takes this long, and takes all.
+    TakeIn(Duration),
+    /// It takes all but these (indexes into the batch), which it can never take.
+    Refuse(Vec<usize>),
+    /// It takes the first so many and fails.
+    TakeSome(usize),
+    Fail,
+    /// It fails in a way that a person must mend.
+    FailForGood,
+    /// It asks to be left alone.
+    FailFor(Duration),
+    /// It never answers.
+    Hang,
+    Panic,
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeSink {
+    name: SinkName,
+    batch_bytes: usize,
+    max_in_flight: usize,
+    has_position: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    script: VecDeque<Turn>,
+    /// What happens when the script is at its end.
+    otherwise: Option<Turn>,
+    taken: Vec<String>,
+    batches: Vec<Vec<String>>,
+    resumed: Vec<Option<String>>,
+    resume_turns: VecDeque<Turn>,
+    ticks: u32,
+    text_bytes_at_once: usize,
+}
+
+impl FakeSink {
+    /// A sink that takes whatever comes, one batch at a time, large ones.
+    pub(crate) fn new(name: &str) -> Arc<Self> {
+        Arc::new(Self::plain(name))
+    }
+
+    fn plain(name: &str) -> Self {
+        Self {
+            name: name.parse().unwrap(),
+            batch_bytes: 4 * 1024 * 1024,
+            max_in_flight: 1,
+            has_position: false,
+            state: Mutex::default(),
+        }
+    }
+
+    /// A sink that takes one part a batch and so many batches at once.
+    pub(crate) fn by_parts(name: &str, max_in_flight: usize) -> Arc<Self> {
+        Arc::new(Self { batch_bytes: 1, max_in_flight, ..Self::plain(name) })
+    }
+
+    /// A sink whose position is how many records it has, and which goes back to the position that it is given.
+    pub(crate) fn with_position(name: &str) -> Arc<Self> {
+        Arc::new(Self { has_position: true, ..Self::plain(name) })
+    }
+
+    /// What becomes of the next deliveries. After them it takes everything.
+    pub(crate) fn script(&self, turns: impl IntoIterator<Item = Turn>) {
+        let mut state = self.state.lock().unwrap();
+        state.script = turns.into_iter().collect();
+        state.otherwise = None;
+    }
+
+    /// What becomes of every delivery from here on.
+    pub(crate) fn always(&self, turn: Turn) {
+        let mut state = self.state.lock().unwrap();
+        state.script.clear();
+        state.otherwise = Some(turn);
+    }
+
+    /// What becomes of the next calls of `resume`.
+    pub(crate) fn script_resume(&self, turns: impl IntoIterator<Item = Turn>) {
+        self.state.lock().unwrap().resume_turns = turns.into_iter().collect();
+    }
+
+    /// Every record that it took, as often as it took it, in order.
+    pub(crate) fn taken(&self) -> Vec<String> {
+        self.state.lock().unwrap().taken.clone()
+    }
+
+    /// The records that it took, sorted.
+    pub(crate) fn taken_sorted(&self) -> Vec<String> {
+        let mut taken = self.taken();
+        taken.sort();
+        taken
+    }
+
+    /// What it was offered, one entry a delivery.
+    pub(crate) fn batches(&self) -> Vec<Vec<String>> {
+        self.state.lock().unwrap().batches.clone()
+    }
+
+    /// What it was given at each `resume`.
+    pub(crate) fn resumed(&self) -> Vec<Option<String>> {
+        self.state.lock().unwrap().resumed.clone()
+    }
+
+    pub(crate) fn tick_count(&self) -> u32 {
+        self.state.lock().unwrap().ticks
+    }
+
+    /// The most text that one delivery held.
+    pub(crate) fn largest_batch_bytes(&self) -> usize {
+        self.state.lock().unwrap().text_bytes_at_once
+    }
+}
+
+fn down(retry_after: Option<Duration>) -> Error {
+    Error::Unavailable { what: "the test has taken it down".to_owned(), retry_after }
+}
+
+#[async_trait]
+impl Sink for FakeSink {
+    fn name(&self) -> &SinkName {
+        &self.name
+    }
+
+    fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    async fn resume(&self, position: Option<&str>) -> Result<(), Error> {
+        let mut state = self.state.lock().unwrap();
+        state.resumed.push(position.map(str::to_owned));
+        match state.resume_turns.pop_front() {
+            Some(Turn::Fail) => return Err(down(None)),
+            Some(Turn::Panic) => {
+                drop(state);
+                panic!("as the test wants it")
+            }
+            _ => {}
+        }
+        if self.has_position {
+            let length = position.map_or(0, |text| text.parse().unwrap());
+            state.taken.truncate(length);
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
+        let texts: Vec<_> =
+            batch.records().map(|record| String::from_utf8(record.text().to_vec()).unwrap()).collect();
+        let turn = {
+            let mut state = self.state.lock().unwrap();
+            state.batches.push(texts.clone());
+            state.text_bytes_at_once = state.text_bytes_at_once.max(batch.text_bytes());
+            state.script.pop_front().or(state.otherwise.clone()).unwrap_or(Turn::Take)
+        };
+        let mut refused = Vec::new();
+        let mut taken = texts;
+        match turn {
+            Turn::Take => {}
+            Turn::TakeIn(time) => tokio::time::sleep(time).await,
+            Turn::Refuse(indexes) => {
+                refused = indexes
+                    .iter()
+                    .map(|index| Refused { index_in_batch: *index, reason: "the test does not like it".to_owned() })
+                    .collect();
+                let mut index = 0;
+                taken.retain(|_| {
+                    index += 1;
+                    !indexes.contains(&(index - 1))
+                });
+            }
+            Turn::TakeSome(count) => {
+                taken.truncate(count);
+                let delivered_count = taken.len();
+                self.state.lock().unwrap().taken.extend(taken);
+                return Err(Failure { delivered_count, refused, error: down(None) });
+            }
+            Turn::Fail => return Err(down(None).into()),
+            Turn::FailForGood => return Err(Error::Refused { what: "the test has locked it".to_owned() }.into()),
+            Turn::FailFor(time) => return Err(down(Some(time)).into()),
+            Turn::Hang => std::future::pending().await,
+            Turn::Panic => {
+                // Half of it is out.
+                taken.truncate(taken.len() / 2);
+                self.state.lock().unwrap().taken.extend(taken);
+                panic!("as the test wants it")
+            }
+        }
+        let mut state = self.state.lock().unwrap();
+        state.taken.extend(taken);
+        let position = self.has_position.then(|| state.taken.len().to_string());
+        Ok(Receipt { position, refused })
+    }
+
+    async fn tick(&self) -> Result<(), Error> {
+        self.state.lock().unwrap().ticks += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! Tests of the pages: what they show, and what every answer carries.
+
+use std::collections::HashSet;
+
+use super::*;
+
+const PAGES: [&str; 6] = [
+    "/",
+    "/style.css",
+    "/api/status",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_headers_that_keep_a_browser_from_guessing() {
+    let door = Door::open();
+    let mut ids = HashSet::new();
+    for path in PAGES.into_iter().chain(["/nothing/here", WEBHOOK_PATH]) {
+        let answer = door.get(path).await;
+        assert_eq!(answer.headers["cache-control"], "no-store", "{path}");
+        assert_eq!(
+            answer.headers["x-content-type-options"], "nosniff",
+            "{path}"
+        );
+        assert_eq!(answer.headers["referrer-policy"], "no-referrer", "{path}");
+        let policy = answer.headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; style-src 'self'"),
+            "{path}"
+        );
+        assert!(
+            ids.insert(answer.headers["x-request-id"].to_str().unwrap().to_owned()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_json_and_names_the_request() {
+    let door = Door::open();
+    let answer = door.get("/nothing/here").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(body["error"]["code"], "not_found");
+    assert_eq!(
+        body["error"]["request_id"],
+        answer.headers["x-request-id"].to_str().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn pages_answer_head_and_no_writing_method() {
+    let door = Door::open();
+    door.live.running();
+    for path in PAGES {
+        let head = door
+            .send(Request::head(path).body(Body::empty()).unwrap())
+            .await;
+        assert_eq!(
+            (head.status, head.body.as_str()),
+            (StatusCode::OK, ""),
+            "{path}"
+        );
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .body(Body::empty())
+                .unwrap();
+            let answer = door.send(request).await;
+            assert_eq!(
+                answer.status,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "{method} {path}"
+            );
+            assert_eq!(answer.headers["allow"], "GET,HEAD", "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_process_is_healthy_whatever_else_fails() {
+    let door = Door::with_failing_ledger();
+    assert_eq!(door.get("/healthz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn readiness_needs_a_running_pipeline_and_a_ledger_that_answers() {
+    let door = Door::open();
+    let answer = door.get("/readyz").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        answer.body,
+        r#"{"ready":false,"reasons":["the pipeline is not running"]}"#
+    );
+
+    door.live.running();
+    assert_eq!(door.get("/readyz").await.status, StatusCode::OK);
+
+    *door.state.0.summary.lock().await = Some(Counted {
+        summary: Err("no room".into()),
+        at: Instant::now(),
+    });
+    let answer = door.get("/readyz").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        answer.body,
+        r#"{"ready":false,"reasons":["the ledger does not answer: no room"]}"#
+    );
+
+    door.live.stopping();
+    assert_eq!(door.get("/readyz").await.body.matches("not").count(), 2);
+}
+
+#[tokio::test]
+async fn the_status_page_needs_nothing_from_outside_and_runs_no_script() {
+    let door = Door::open();
+    let page = door.get("/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+    for absent in ["<script", "http:", "https:", "style=\"", "onload", "<img"] {
+        assert!(!page.body.contains(absent), "{absent}");
+    }
+    assert!(page.body.contains(TENANT));
+    assert!(page.body.contains("Audit.Exchange"));
+    assert!(page.body.contains(r#"http-equiv="refresh""#));
+    let style = door.get("/style.css").await;
+    assert_eq!(style.headers["content-type"], "text/css; charset=utf-8");
+    assert!(!style.body.contains("url(") && !style.body.contains("@import"));
+}
+
+#[tokio::test]
+async fn what_a_server_said_cannot_become_markup() {
+    let door = Door::open();
+    let sink = "file".parse().unwrap();
+    door.live
+        .sink_failing(&sink, 0, "<script>alert(1)</script>", None, now());
+    door.live
+        .tenant_stopped(TENANT.parse().unwrap(), "<img src=x>", None, now());
+    let page = door.get("/").await.body;
+    assert!(!page.contains("<script") && !page.contains("<img"));
+    assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
+}
+
+#[tokio::test]
+async fn the_page_and_its_json_say_so_when_the_ledger_does_not_answer() {
+    let door = Door::open();
+    *door.state.0.summary.lock().await = Some(Counted {
+        summary: Err("no room".into()),
+        at: Instant::now(),
+    });
+    let page = door.get("/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.body.contains("the ledger does not answer: no room"));
+    let json: serde_json::Value =
+        serde_json::from_str(&door.get("/api/status").await.body).unwrap();
+    assert_eq!(
+        json["ledger"],
+        serde_json::json!({ "is_answering": false, "error": "no room" })
+    );
+    assert_eq!(json["taken_at"], NOW);
+    assert_eq!(
+        json["tenants"][0]["streams"][1]["content_type"],
+        "Audit.Exchange"
+    );
+}
+
+#[tokio::test]
+async fn metrics_are_in_the_text_format_and_say_what_they_are() {
+    let door = Door::open();
+    door.notify("junk").await;
+    let answer = door.get("/metrics").await;
+    assert_eq!(
+        answer.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        answer.body.contains(&format!(
+            "o365_collector_build_info{{version=\"{version}\"}} 1\n"
+        )),
+        "{}",
+        answer.body
+    );
+    assert!(answer.body.contains(
+        "# HELP o365_collector_webhook_notifications_total Requests to the webhook address"
+    ));
+    assert!(
+        answer
+            .body
+            .contains("o365_collector_webhook_notifications_total{outcome=\"malformed\"}")
+    );
+}

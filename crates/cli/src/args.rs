@@ -1,0 +1,195 @@
+//! The command line, exactly as the outward contract has it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use collector::env;
+
+/// Collects the audit logs of Microsoft 365 and misses nothing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "o365-collector",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// How much to tell on standard error: error, warn, info, debug, or a filter per module. Without it `info`, and
+    /// `warn` in the demo, whose display it would disturb.
+    #[arg(long, global = true, env = env::LOG, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+
+    /// The form of log lines.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ConfigArg {
+    /// The configuration file; ./o365-collector.toml where none is named.
+    #[arg(long, global = true, env = env::CONFIG_FILE, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Collect until stopped.
+    Run {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// One pass: list, fetch and deliver all that is due, then exit.
+        #[arg(long)]
+        once: bool,
+    },
+    /// A simulated tenant and backend, the real pipeline, the status page: no account, no configuration.
+    Demo(DemoArgs),
+    /// Only the simulator, to point any collector at.
+    Simulate(SimulateArgs),
+    /// What has been collected, and what is pending.
+    Status {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The form of the answer.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// The tenants' subscriptions at Microsoft.
+    Subscriptions {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(subcommand)]
+        action: SubscriptionsAction,
+    },
+    /// The configuration: its defaults, its present values, its schema.
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// A completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, in roff.
+    Man,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// End once this many records are delivered. Without it, the demo goes on until Ctrl-C.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) records: Option<u64>,
+    /// Records to collect in place of generated ones: an NDJSON file, taken byte for byte.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// Where the collected file and the ledger go; a fresh temporary folder where none is named.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Where the status page listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Makes the simulated records; the same number makes the same ones.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SimulateArgs {
+    /// Records to serve, over all tenants; with a corpus, each of its lines once where no number is given.
+    #[arg(long, value_name = "N")]
+    pub(crate) records: Option<u64>,
+    /// Records to serve in place of generated ones: an NDJSON file, taken byte for byte.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// Tenants to simulate.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) tenants: u64,
+    /// The mean number of records in a blob.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) records_per_blob: u64,
+    /// The first of four ports in a row: Microsoft, Alert Logic, Splunk HEC, and a host that no token may reach.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Plain HTTP, without certificates.
+    #[arg(long)]
+    pub(crate) http: bool,
+    /// Makes the records, ids and secrets; the same number makes the same ones.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Requests a minute that a tenant may send; 0 for any number.
+    #[arg(long, default_value_t = 2_000, value_name = "N")]
+    pub(crate) requests_per_minute: u32,
+    /// Blobs appear at this many records per second, in place of all being there from the start.
+    #[arg(long, value_name = "N")]
+    pub(crate) live: Option<f64>,
+    /// Where the certificate and a configuration that fits go (ca.pem, o365-collector.toml); a fresh temporary folder
+    /// where none is named.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Keep the bodies and headers of the first accepted ingest posts in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) capture: Option<PathBuf>,
+    /// At the end, hold this NDJSON file against the records that were served as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) check_file: Option<PathBuf>,
+    /// Make and compress every blob before the start, so that serving costs next to nothing. For measuring.
+    #[arg(long)]
+    pub(crate) prepare: bool,
+    /// The form of the verdict.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// End once every record was acknowledged by Alert Logic's side.
+    #[arg(long)]
+    pub(crate) until_delivered: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubscriptionsAction {
+    /// What is subscribed to, and the state of each webhook.
+    List,
+    /// Start subscriptions: the content types named, or all that are configured.
+    Start {
+        /// Such as Audit.Exchange.
+        content_types: Vec<String>,
+    },
+    /// Stop subscriptions. What becomes available while one is stopped can never be collected.
+    Stop {
+        /// Such as Audit.Exchange.
+        #[arg(required = true)]
+        content_types: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// The commented file that holds every setting and its default.
+    Default,
+    /// Every setting as it is in force, and where it came from. Secrets are not shown.
+    Print {
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// A JSON Schema of the file, for editors.
+    Schema,
+}

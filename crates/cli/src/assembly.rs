@@ -1,0 +1,125 @@
+//! A configuration → the running parts: ledger, network, sinks, pipeline, door. Shared by every host, so that none of them
+//! differs in what it runs.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use collector::clock::{Clock, SystemClock};
+use collector::config::{Config, LedgerConfig, SinkConfig};
+use collector::http::{Client, Transport};
+use collector::run::Pipeline;
+use collector::sinks::Sink;
+use collector::sinks::alertlogic::{AlertLogicSink, TenantIdentity};
+use collector::sinks::file::FileSink;
+use collector::sinks::splunk_hec::SplunkHecSink;
+use collector::sinks::stdout::StdoutSink;
+use collector::status::Live;
+use collector::telemetry::Telemetry;
+use collector::web::{AuthId, WebState, Webhook};
+use ledger::{Ledger, SqliteLedger};
+
+/// Everything that runs, put together.
+pub(crate) struct Assembly {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) clock: Arc<dyn Clock>,
+    web: WebState,
+}
+
+impl Assembly {
+    /// Opens the ledger and builds the rest. Sends nothing and opens no port.
+    pub(crate) fn build(config: &Config) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let telemetry = Telemetry::install();
+        let live = Live::new(clock.now());
+        let ledger = open_ledger(&config.ledger)?;
+        let http: Arc<dyn Transport> = Arc::new(Client::build(config.tls.ca_pem.as_deref())?);
+        let sinks = config
+            .sinks
+            .iter()
+            .map(|sink| build_sink(sink, config, &http, &ledger, &clock))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let pipeline = Pipeline::new(
+            config,
+            sinks,
+            &http,
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            live.clone(),
+        );
+        let webhook = match &config.webhook {
+            None => None,
+            Some(webhook) => Some(Webhook {
+                auth_id: AuthId::new(&webhook.auth_id).context("webhook.auth_id cannot be used")?,
+                feeds: pipeline.feeds(),
+                news: pipeline.news(),
+            }),
+        };
+        let web = WebState::new(
+            Arc::clone(&ledger),
+            live.clone(),
+            telemetry,
+            Arc::clone(&clock),
+            webhook,
+        );
+        Ok(Self {
+            ledger,
+            pipeline,
+            clock,
+            web,
+        })
+    }
+
+    /// What answers at the door.
+    pub(crate) fn web(&self) -> WebState {
+        self.web.clone()
+    }
+}
+
+/// The ledger, for writing.
+fn open_ledger(config: &LedgerConfig) -> anyhow::Result<Arc<dyn Ledger>> {
+    match config {
+        LedgerConfig::Sqlite { path } => {
+            let ledger = SqliteLedger::open(path)
+                .with_context(|| format!("the ledger {} cannot be opened", path.display()))?;
+            Ok(Arc::new(ledger))
+        }
+    }
+}
+
+fn build_sink(
+    sink: &SinkConfig,
+    config: &Config,
+    http: &Arc<dyn Transport>,
+    ledger: &Arc<dyn Ledger>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn Sink>> {
+    Ok(match sink {
+        SinkConfig::AlertLogic(sink) => {
+            let tenants = config
+                .tenants
+                .iter()
+                .map(|tenant| TenantIdentity {
+                    tenant: tenant.id,
+                    client_id: tenant.client_id,
+                    client_secret: Some(tenant.client_secret.clone()),
+                    content_types: tenant.content_types.clone(),
+                })
+                .collect();
+            Arc::new(AlertLogicSink::build(
+                sink.clone(),
+                tenants,
+                Arc::clone(http),
+                Arc::clone(ledger),
+                Arc::clone(clock),
+            )?)
+        }
+        SinkConfig::File(sink) => Arc::new(FileSink::build(sink.clone(), Arc::clone(clock))?),
+        SinkConfig::SplunkHec(sink) => Arc::new(SplunkHecSink::build(
+            sink.clone(),
+            Arc::clone(http),
+            Arc::clone(clock),
+        )?),
+        SinkConfig::Stdout(sink) => Arc::new(StdoutSink::build(sink.clone())?),
+    })
+}

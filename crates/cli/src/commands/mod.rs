@@ -1,0 +1,50 @@
+//! One module a command.
+
+mod config;
+mod demo;
+mod documents;
+mod run;
+mod simulate;
+mod status;
+mod subscriptions;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use collector::config::Config;
+use collector::env::ProcessEnv;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Args, Command, ConfigArg};
+
+/// Does what was asked for, or as much of it as there is time for until `stop`.
+pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Run { config, once } => run::run(&load(&config)?, once, stop).await,
+        Command::Demo(args) => demo::demo(args, stop).await,
+        Command::Simulate(args) => simulate::simulate(args, stop).await,
+        Command::Status { config, format } => status::status(&load(&config)?, format).await,
+        Command::Subscriptions { config, action } => {
+            subscriptions::subscriptions(&load(&config)?, action).await
+        }
+        Command::Config { action } => config::config(action),
+        Command::Completions { shell } => documents::completions(shell),
+        Command::Man => documents::man(),
+    }
+}
+
+/// The configuration in force; all its errors at once, before anything is opened or sent.
+fn load(arg: &ConfigArg) -> anyhow::Result<Config> {
+    Ok(collector::config::load(
+        config_file(arg).as_deref(),
+        &ProcessEnv,
+    )?)
+}
+
+/// The file that was named, or the one that lies here. Without any, the environment alone may hold the configuration.
+fn config_file(arg: &ConfigArg) -> Option<PathBuf> {
+    let here = Path::new("o365-collector.toml");
+    arg.config
+        .clone()
+        .or_else(|| here.exists().then(|| here.to_owned()))
+}

@@ -1,0 +1,32 @@
+//! Talk goes to standard error, so that standard output is free for data.
+
+use std::io::{IsTerminal as _, stderr};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Command, LogFormat};
+
+/// Installs the process's one subscriber. A filter that cannot be read is told and replaced: a typo in a log level is no
+/// reason to collect nothing.
+pub(crate) fn install(args: &Args) {
+    let default = if matches!(args.command, Command::Demo(_)) {
+        "warn"
+    } else {
+        "info"
+    };
+    let (filter, problem) = match EnvFilter::try_new(args.log.as_deref().unwrap_or(default)) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(default), Some(error)),
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
+    match args.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    if let Some(error) = problem {
+        tracing::warn!(%error, default, "the log filter cannot be read, using the default");
+    }
+}

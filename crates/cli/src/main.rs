@@ -1,0 +1,79 @@
+//! The program `o365-collector`: what was typed becomes a command, and what came of it an exit code.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "talking to a terminal is this crate's work"
+)]
+
+mod args;
+mod assembly;
+mod commands;
+mod logging;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::Args;
+use signals::Signals;
+
+/// Exit codes of the outward contract.
+mod exit {
+    /// It ran, but something is missing, quarantined or failing.
+    pub(crate) const FAILING: u8 = 1;
+    /// A command line that cannot be understood.
+    pub(crate) const BAD_COMMAND_LINE: u8 = 64;
+    /// A configuration that cannot be used.
+    pub(crate) const BAD_CONFIGURATION: u8 = 78;
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                exit::BAD_COMMAND_LINE
+            } else {
+                0
+            };
+            // Nothing can be done when even this cannot be printed.
+            drop(error.print());
+            return code.into();
+        }
+    };
+    logging::install(&args);
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("nothing else installs a TLS provider");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a process that cannot start threads cannot do anything");
+    let result = runtime.block_on(async {
+        let signals = Signals::listen();
+        tokio::select! {
+            result = commands::execute(args, &signals.stop) => result,
+            // Whatever was under way is dropped where it stands, as by SIGKILL, and comes again at the next start.
+            () = signals.abort.cancelled() => Ok(exit::FAILING.into()),
+        }
+    });
+    // Blocking work that nobody waits for (a rotated file being compressed) must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("o365-collector: {error:#}");
+            let is_configuration = error
+                .downcast_ref::<collector::config::ConfigErrors>()
+                .is_some();
+            if is_configuration {
+                exit::BAD_CONFIGURATION
+            } else {
+                exit::FAILING
+            }
+            .into()
+        }
+    }
+}

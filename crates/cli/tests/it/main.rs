@@ -1,0 +1,11 @@
+//! The program as a whole: what it does when run, and what must stay true of the repository it is built from.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod configuration;
+mod door;
+mod end_to_end;
+mod kill;
+mod support;
+mod tidy;
+mod vendor;

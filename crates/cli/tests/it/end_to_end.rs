@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Running, Simulation, describe, program, sorted_lines};
+use crate::support::{PATIENCE, Running, Simulation, describe, program, sorted_lines};
 
 /// A corpus of real records, where the test script found one.
 fn real_corpus() -> Option<PathBuf> {
@@ -157,4 +157,73 @@ fn subscriptions_are_listed_and_stopped() {
     assert_eq!(listed.matches("enabled ").count(), 4, "{listed}");
     subscriptions(&["start", "DLP.All"]);
     assert_eq!(subscriptions(&["list"]).matches("enabled").count(), 5);
+}
+
+#[test]
+fn splunk_gets_every_record_and_its_acknowledgements_are_waited_for() {
+    let simulation = Simulation::start(&["--records", "1500"]);
+    let about = simulation.ask("about");
+    let (url, token) = (
+        about["splunk_hec"].as_str().unwrap(),
+        about["hec_token"].as_str().unwrap(),
+    );
+    simulation.edit_config(|text| {
+        let mut config: toml::Table = text.parse().unwrap();
+        let splunk = toml::toml! { type = "splunk_hec" };
+        let sinks = config["sink"].as_array_mut().unwrap();
+        sinks.push(toml::Value::Table(splunk));
+        let splunk = sinks.last_mut().unwrap().as_table_mut().unwrap();
+        splunk.insert("url".to_owned(), url.into());
+        splunk.insert("token".to_owned(), token.into());
+        config.to_string()
+    });
+    let output = simulation.run_once();
+    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+    assert!(
+        simulation.count("hec_ack", 200) > 0,
+        "nobody asked for acknowledgements"
+    );
+    let verdict = simulation.verdict();
+    assert_eq!(verdict["is_clean"], true, "{verdict:#}");
+    let sinks = verdict["sinks"].as_array().unwrap();
+    let splunk = sinks
+        .iter()
+        .find(|sink| sink["sink"] == "splunk_hec")
+        .unwrap();
+    assert_eq!(splunk["delivered_once"], 1_500, "{splunk:#}");
+}
+
+#[test]
+fn a_failing_sink_holds_up_nobody_and_gets_everything_later() {
+    let simulation = Simulation::start(&["--records", "3000"]);
+    // More refusals than one pass has patience for: four batches at once, five tries each.
+    simulation.tell(
+        "faults",
+        r#"{"faults":[{"kind":"logmsgs","count":25,"action":"status","status":503}]}"#,
+    );
+    let output = simulation.run_once();
+    assert_eq!(output.status.code(), Some(1), "{}", describe(&output));
+    assert_eq!(
+        sorted_lines(&simulation.file()).len(),
+        3_000,
+        "the file waited for Alert Logic"
+    );
+    let blobs = simulation.count("blob", 200);
+    let end = std::time::Instant::now() + PATIENCE;
+    while simulation.run_once().status.code() != Some(0) {
+        assert!(
+            std::time::Instant::now() < end,
+            "Alert Logic never got everything"
+        );
+    }
+    assert!(
+        simulation.count("blob", 200) > blobs,
+        "what Alert Logic lacked was not fetched again"
+    );
+    assert_eq!(
+        sorted_lines(&simulation.file()).len(),
+        3_000,
+        "the file got something twice"
+    );
+    simulation.assert_clean();
 }

@@ -198,21 +198,37 @@ impl Simulation {
 
     /// What the simulator says under `/_simulator/{what}`.
     pub(crate) fn ask(&self, what: &str) -> Value {
+        self.send(|client, uri| client.get(uri), what)
+    }
+
+    /// Posts `body` to `/_simulator/{what}`.
+    pub(crate) fn tell(&self, what: &str, body: &'static str) {
+        self.send(|client, uri| client.post(uri).body(body), what);
+    }
+
+    /// How many requests of a kind were answered with this status so far.
+    pub(crate) fn count(&self, kind: &str, status: u64) -> u64 {
+        let requests = self.ask("requests");
+        let rows = requests["counts"].as_array().unwrap().iter();
+        rows.filter(|row| row["kind"] == kind && row["status"] == status)
+            .map(|row| row["count"].as_u64().unwrap())
+            .sum()
+    }
+
+    fn send(
+        &self,
+        build: impl FnOnce(reqwest::Client, String) -> reqwest::RequestBuilder,
+        what: &str,
+    ) -> Value {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         runtime.block_on(async {
             let uri = format!("{}/_simulator/{what}", self.microsoft);
-            let text = self
-                .client()
-                .get(uri)
-                .send()
-                .await
-                .unwrap()
-                .text()
-                .await
-                .unwrap();
+            let reply = build(self.client(), uri).send().await.unwrap();
+            assert!(reply.status().is_success(), "{}", reply.status());
+            let text = reply.text().await.unwrap();
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
         })
     }

@@ -130,7 +130,11 @@ impl StatusPage {
     fn records_per_second(&self) -> String {
         self.view.rates.as_ref().map_or_else(
             || "–".to_owned(),
-            |rates| format!("{:.1}", rates.records_per_second),
+            |rates| match rates.records_per_second {
+                // Below ten a fraction tells something.
+                rate if rate < 10.0 => format!("{rate:.1}"),
+                rate => text::count(rate.round() as u64),
+            },
         )
     }
 

@@ -1,8 +1,14 @@
 //! Decoding: records and bytes per second from a blob in memory to parts. `cargo bench -p collector --bench decode`.
 //! `O365_BENCH_CORPUS` names an NDJSON file to take the records from; without it they are made up here.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot go on should say where")]
-#![expect(clippy::disallowed_methods, reason = "a bench is told what to do by the environment")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot go on should say where"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a bench is told what to do by the environment"
+)]
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -26,10 +32,18 @@ struct Blob {
 
 static BLOB: LazyLock<Blob> = LazyLock::new(|| {
     let records = match std::env::var("O365_BENCH_CORPUS") {
-        Ok(path) => std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect(),
+        Ok(path) => std::fs::read_to_string(path)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect(),
         Err(_) => made_up(),
     };
-    Blob { tag: tag(), text: format!("[{}]", records.join(",")).into_bytes(), record_count: records.len() }
+    Blob {
+        tag: tag(),
+        text: format!("[{}]", records.join(",")).into_bytes(),
+        record_count: records.len(),
+    }
 });
 
 /// Records of the size and make-up of real ones: some 1.3 KB, two levels deep, JSON inside strings.
@@ -50,7 +64,9 @@ fn made_up() -> Vec<String> {
 
 /// Only a ledger makes the key that a tag holds.
 fn tag() -> Arc<BlobTag> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let ledger = SqliteLedger::open(dir.path().join("ledger.db")).unwrap();
     let now = Timestamp::UNIX_EPOCH;

@@ -16,7 +16,10 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the machine's clock")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that may read the machine's clock"
+        )]
         Timestamp::now()
     }
 }

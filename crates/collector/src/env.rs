@@ -24,12 +24,18 @@ pub struct ProcessEnv;
 
 impl Lookup for ProcessEnv {
     fn get(&self, name: &str) -> Option<String> {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the environment")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that may read the environment"
+        )]
         std::env::var(name).ok()
     }
 
     fn names_with_prefix(&self, prefix: &str) -> Vec<String> {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the environment")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that may read the environment"
+        )]
         let mut names: Vec<_> = std::env::vars_os()
             .filter_map(|(name, _)| name.into_string().ok())
             .filter(|name| name.starts_with(prefix))
@@ -45,6 +51,9 @@ impl Lookup for BTreeMap<String, String> {
     }
 
     fn names_with_prefix(&self, prefix: &str) -> Vec<String> {
-        self.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+        self.keys()
+            .filter(|name| name.starts_with(prefix))
+            .cloned()
+            .collect()
     }
 }

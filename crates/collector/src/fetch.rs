@@ -113,12 +113,20 @@ pub(crate) async fn fetch_blob(
         room.shrink(part.capacity_bytes());
         part.into_part(Arc::clone(tag), Some(room))
     });
-    Ok(Fetched { last_part, totals, broken })
+    Ok(Fetched {
+        last_part,
+        totals,
+        broken,
+    })
 }
 
 async fn set_aside(decoder: &mut Decoder, outlet: &mut impl Outlet) -> Result<(), Error> {
     let stretches = decoder.take_undecodable();
-    if stretches.is_empty() { Ok(()) } else { Ok(outlet.undecodable(stretches).await?) }
+    if stretches.is_empty() {
+        Ok(())
+    } else {
+        Ok(outlet.undecodable(stretches).await?)
+    }
 }
 
 /// The blob's bytes, inflated on the way where they are compressed.
@@ -136,8 +144,11 @@ enum Inflow {
 impl Source {
     fn new(body: Body, is_gzip: bool) -> Self {
         let pieces = Pieces::default();
-        let inflow =
-            if is_gzip { Inflow::Gzip(Box::new(MultiGzDecoder::new(pieces))) } else { Inflow::Plain(pieces) };
+        let inflow = if is_gzip {
+            Inflow::Gzip(Box::new(MultiGzDecoder::new(pieces)))
+        } else {
+            Inflow::Plain(pieces)
+        };
         Self { body, inflow }
     }
 
@@ -154,7 +165,11 @@ impl Source {
                     let piece = self.body.chunk().await.map_err(microsoft::Error::from)?;
                     self.pieces().refill(piece);
                 }
-                Err(error) => return Err(Error::Damaged { what: error.to_string() }),
+                Err(error) => {
+                    return Err(Error::Damaged {
+                        what: error.to_string(),
+                    });
+                }
             }
         }
     }
@@ -186,7 +201,11 @@ impl Pieces {
 
 impl BufRead for Pieces {
     fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
-        if self.piece.is_empty() && !self.has_ended { Err(ErrorKind::WouldBlock.into()) } else { Ok(&self.piece) }
+        if self.piece.is_empty() && !self.has_ended {
+            Err(ErrorKind::WouldBlock.into())
+        } else {
+            Ok(&self.piece)
+        }
     }
 
     fn consume(&mut self, count: usize) {

@@ -22,7 +22,9 @@ pub struct Body(BoxStream<'static, Result<Bytes, Error>>);
 
 impl Body {
     /// A body that arrives in pieces.
-    pub fn from_stream(stream: impl futures::Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Self {
+    pub fn from_stream(
+        stream: impl futures::Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    ) -> Self {
         Self(stream.boxed())
     }
 
@@ -107,13 +109,17 @@ impl Client {
             .tcp_nodelay(true)
             .user_agent(concat!("o365-collector/", env!("CARGO_PKG_VERSION")));
         if let Some(pem) = extra_roots {
-            let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(|source| BuildError::Roots { source })?;
+            let roots = reqwest::Certificate::from_pem_bundle(pem)
+                .map_err(|source| BuildError::Roots { source })?;
             if roots.is_empty() {
                 return Err(BuildError::NoRoots);
             }
             builder = builder.tls_certs_merge(roots);
         }
-        builder.build().map(Self).map_err(|source| BuildError::Tls { source })
+        builder
+            .build()
+            .map(Self)
+            .map_err(|source| BuildError::Tls { source })
     }
 }
 
@@ -128,7 +134,9 @@ pub enum BuildError {
         source: reqwest::Error,
     },
     /// `[tls] ca_file` is PEM without a certificate.
-    #[error("tls.ca_file: no certificate in it; it must hold at least one `BEGIN CERTIFICATE` block")]
+    #[error(
+        "tls.ca_file: no certificate in it; it must hold at least one `BEGIN CERTIFICATE` block"
+    )]
     NoRoots,
     /// The TLS library does not start.
     #[error("TLS cannot be set up")]

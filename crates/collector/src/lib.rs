@@ -10,14 +10,14 @@ pub mod telemetry;
 pub mod microsoft;
 pub mod subscriptions;
 
+pub mod decode;
+pub mod deliver;
 pub mod discover;
 pub mod fetch;
 pub mod memory;
-pub mod decode;
 pub mod record;
-pub mod deliver;
-pub mod sinks;
 pub mod run;
+pub mod sinks;
 
 pub mod status;
 pub mod web;

@@ -37,7 +37,9 @@ impl Memory {
     /// another, so at most half of the store may be held that way, or all of them could wait for each other.
     #[must_use]
     pub fn concurrent_reads(&self, max_concurrent: usize) -> usize {
-        max_concurrent.min(self.total_units / 2 / (PART_BYTES / UNIT_BYTES)).max(1)
+        max_concurrent
+            .min(self.total_units / 2 / (PART_BYTES / UNIT_BYTES))
+            .max(1)
     }
 
     /// Room for one part's buffer.
@@ -46,8 +48,14 @@ impl Memory {
     /// Nothing is held.
     pub async fn part(&self) -> Room {
         let units = u32::try_from(PART_BYTES / UNIT_BYTES).expect("a part is far under 4 TiB");
-        let units = Arc::clone(&self.units).acquire_many_owned(units).await.expect("the semaphore is never closed");
-        Room { units, oversize: None }
+        let units = Arc::clone(&self.units)
+            .acquire_many_owned(units)
+            .await
+            .expect("the semaphore is never closed");
+        Room {
+            units,
+            oversize: None,
+        }
     }
 
     /// Lets the buffer in `room` grow past a part's size.
@@ -56,7 +64,10 @@ impl Memory {
     /// `room` is as it was.
     pub async fn oversize(&self, room: &mut Room) {
         if room.oversize.is_none() {
-            let permit = Arc::clone(&self.oversize).acquire_owned().await.expect("the semaphore is never closed");
+            let permit = Arc::clone(&self.oversize)
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             room.oversize = Some(permit);
         }
     }

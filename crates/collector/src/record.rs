@@ -68,7 +68,13 @@ impl BlobPart {
             record_count: spans.len() as u64,
             fingerprint: xxhash_rust::xxh3::xxh3_64(&text),
         };
-        Self { blob, key, text, spans, _memory: memory }
+        Self {
+            blob,
+            key,
+            text,
+            spans,
+            _memory: memory,
+        }
     }
 
     /// The blob that the part was cut from.
@@ -97,11 +103,16 @@ impl BlobPart {
 
     /// The records from `from` (an index into the part) on.
     pub fn records_from(&self, from: usize) -> impl Iterator<Item = Record<'_>> + Clone {
-        self.spans.get(from..).unwrap_or_default().iter().enumerate().map(move |(index, span)| Record {
-            part: self,
-            span: *span,
-            index: (from + index) as u64,
-        })
+        self.spans
+            .get(from..)
+            .unwrap_or_default()
+            .iter()
+            .enumerate()
+            .map(move |(index, span)| Record {
+                part: self,
+                span: *span,
+                index: (from + index) as u64,
+            })
     }
 }
 
@@ -160,7 +171,9 @@ impl<'a> Record<'a> {
     fn field(&self, field: FieldSpan) -> Option<&'a str> {
         let start = field.start as usize;
         let text = self.text().get(start..start + field.len as usize)?;
-        std::str::from_utf8(text).ok().filter(|text| !text.is_empty())
+        std::str::from_utf8(text)
+            .ok()
+            .filter(|text| !text.is_empty())
     }
 }
 
@@ -189,7 +202,11 @@ impl Batch {
     #[must_use]
     pub fn new(tenant: TenantId, parts: Vec<Arc<BlobPart>>) -> Self {
         debug_assert!(parts.iter().all(|part| part.blob.tenant == tenant));
-        Self { tenant, parts, skip: 0 }
+        Self {
+            tenant,
+            parts,
+            skip: 0,
+        }
     }
 
     /// The same batch without its first `count` records.
@@ -214,7 +231,11 @@ impl Batch {
     /// Records still to deliver.
     #[must_use]
     pub fn record_count(&self) -> usize {
-        self.parts.iter().map(|part| part.record_count()).sum::<usize>().saturating_sub(self.skip)
+        self.parts
+            .iter()
+            .map(|part| part.record_count())
+            .sum::<usize>()
+            .saturating_sub(self.skip)
     }
 
     /// Bytes of the text of all its parts.

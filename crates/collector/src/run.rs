@@ -77,8 +77,15 @@ impl Step {
     /// Whether all went as it should.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        let PassCounts { quarantined, expired_blobs, .. } = self.delivery;
-        self.failed_listings == 0 && self.waiting_blobs == 0 && quarantined == 0 && expired_blobs == 0
+        let PassCounts {
+            quarantined,
+            expired_blobs,
+            ..
+        } = self.delivery;
+        self.failed_listings == 0
+            && self.waiting_blobs == 0
+            && quarantined == 0
+            && expired_blobs == 0
     }
 }
 
@@ -110,14 +117,22 @@ impl Pipeline {
         clock: Arc<dyn Clock>,
         live: Live,
     ) -> Self {
-        let FetchConfig { max_concurrent, max_memory_bytes, requests_per_minute } = config.fetch;
+        let FetchConfig {
+            max_concurrent,
+            max_memory_bytes,
+            requests_per_minute,
+        } = config.fetch;
         let tenants: Vec<_> = config
             .tenants
             .iter()
             .map(|tenant| {
                 live.add_tenant(tenant.id, &tenant.content_types);
-                let microsoft =
-                    Microsoft::new(tenant, requests_per_minute, Arc::clone(http), Arc::clone(&clock));
+                let microsoft = Microsoft::new(
+                    tenant,
+                    requests_per_minute,
+                    Arc::clone(http),
+                    Arc::clone(&clock),
+                );
                 Tenant {
                     microsoft: Arc::new(microsoft),
                     content_types: tenant.content_types.clone(),
@@ -126,8 +141,10 @@ impl Pipeline {
             })
             .collect();
         let pauses = Arc::new(Pauses::default());
-        let doors: HashMap<TenantId, _> =
-            tenants.iter().map(|tenant| (tenant.microsoft.tenant(), Arc::clone(&tenant.microsoft))).collect();
+        let doors: HashMap<TenantId, _> = tenants
+            .iter()
+            .map(|tenant| (tenant.microsoft.tenant(), Arc::clone(&tenant.microsoft)))
+            .collect();
         let sinks = sinks
             .into_iter()
             .map(|sink| {
@@ -163,7 +180,15 @@ impl Pipeline {
     /// Which notifications are for us.
     #[must_use]
     pub fn feeds(&self) -> Feeds {
-        self.tenants.iter().map(|tenant| (tenant.microsoft.feed().clone(), tenant.content_types.clone())).collect()
+        self.tenants
+            .iter()
+            .map(|tenant| {
+                (
+                    tenant.microsoft.feed().clone(),
+                    tenant.content_types.clone(),
+                )
+            })
+            .collect()
     }
 
     /// To be told when a notification has brought new blobs, so that they need not wait for the next look.
@@ -183,7 +208,10 @@ impl Pipeline {
         for (sink, _) in &self.deliverer.sinks {
             let position = self.ledger.position(sink.name()).await?;
             let resumed = sink.resume(position.as_deref()).await;
-            resumed.map_err(|source| StartError::Sink { sink: sink.name().clone(), source })?;
+            resumed.map_err(|source| StartError::Sink {
+                sink: sink.name().clone(),
+                source,
+            })?;
         }
         self.live.running();
         Ok(())
@@ -209,7 +237,11 @@ impl Pipeline {
         step.delivery = self.deliver_once(stop).await?;
         self.tick_sinks().await;
         let summary = self.ledger.summary(self.clock.now()).await?;
-        step.waiting_blobs = summary.streams.iter().map(|stream| stream.pending_count + stream.leased_count).sum();
+        step.waiting_blobs = summary
+            .streams
+            .iter()
+            .map(|stream| stream.pending_count + stream.leased_count)
+            .sum();
         Ok(step)
     }
 
@@ -227,14 +259,28 @@ impl Pipeline {
     pub async fn discover_once(&self) -> (u64, u64) {
         let now = self.clock.now();
         // Boxed, because what a closure makes here could not be sent to another thread, and with it no host's loop.
-        let subscribing: Vec<_> =
-            self.tenants.iter().map(|tenant| self.keep_subscribed(tenant, now).boxed()).collect();
-        futures::stream::iter(subscribing).buffer_unordered(CONCURRENT_LISTINGS).collect::<()>().await;
+        let subscribing: Vec<_> = self
+            .tenants
+            .iter()
+            .map(|tenant| self.keep_subscribed(tenant, now).boxed())
+            .collect();
+        futures::stream::iter(subscribing)
+            .buffer_unordered(CONCURRENT_LISTINGS)
+            .collect::<()>()
+            .await;
         let mut listings = Vec::new();
         for tenant in &self.tenants {
-            listings.extend(tenant.content_types.iter().map(|content_type| self.list(tenant, *content_type).boxed()));
+            listings.extend(
+                tenant
+                    .content_types
+                    .iter()
+                    .map(|content_type| self.list(tenant, *content_type).boxed()),
+            );
         }
-        let results: Vec<_> = futures::stream::iter(listings).buffer_unordered(CONCURRENT_LISTINGS).collect().await;
+        let results: Vec<_> = futures::stream::iter(listings)
+            .buffer_unordered(CONCURRENT_LISTINGS)
+            .collect()
+            .await;
         let new_blobs = results.iter().flatten().sum();
         let failed = results.iter().filter(|result| result.is_none()).count() as u64;
         (new_blobs, failed)
@@ -263,12 +309,21 @@ impl Pipeline {
     async fn deliver_until(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             if let Err(cause) = self.deliver_once(stop).await {
-                error!(cause = &cause as &dyn std::error::Error, "the ledger leases nothing");
+                error!(
+                    cause = &cause as &dyn std::error::Error,
+                    "the ledger leases nothing"
+                );
             }
             self.tick_sinks().await;
-            let wait = self.deliverer.all_sinks_paused_until(self.clock.now()).map_or(LOOK_AGAIN, |until| {
-                until.duration_since(self.clock.now()).try_into().unwrap_or(LOOK_AGAIN)
-            });
+            let wait = self
+                .deliverer
+                .all_sinks_paused_until(self.clock.now())
+                .map_or(LOOK_AGAIN, |until| {
+                    until
+                        .duration_since(self.clock.now())
+                        .try_into()
+                        .unwrap_or(LOOK_AGAIN)
+                });
             tokio::select! {
                 () = self.news.notified() => {}
                 () = tokio::time::sleep(wait) => {}
@@ -295,7 +350,12 @@ impl Pipeline {
     /// Between passes no sink has anything under way, so one with a position may rotate. Not while the ledger does not
     /// know what the sink wrote last: it would rotate what it must take back.
     async fn tick_sinks(&self) {
-        for (sink, _) in self.deliverer.sinks.iter().filter(|(_, health)| !health.must_resume()) {
+        for (sink, _) in self
+            .deliverer
+            .sinks
+            .iter()
+            .filter(|(_, health)| !health.must_resume())
+        {
             if let Err(cause) = sink.tick().await {
                 warn!(sink = %sink.name(), cause = &cause as &dyn std::error::Error, "sink upkeep failed");
             }
@@ -323,7 +383,9 @@ impl Pipeline {
                 }
             }
             Err(subscriptions::Error::Microsoft(error)) => self.note_trouble(id, &error, now),
-            Err(subscriptions::Error::Ledger(cause)) => warn!(tenant = %id, %cause, "subscriptions not looked after"),
+            Err(subscriptions::Error::Ledger(cause)) => {
+                warn!(tenant = %id, %cause, "subscriptions not looked after")
+            }
         }
     }
 
@@ -335,8 +397,14 @@ impl Pipeline {
         if self.pauses.is_paused(id, now) {
             return None;
         }
-        let listed =
-            poll_content(&tenant.microsoft, content_type, self.poll.first_lookback, &*self.ledger, now).await;
+        let listed = poll_content(
+            &tenant.microsoft,
+            content_type,
+            self.poll.first_lookback,
+            &*self.ledger,
+            now,
+        )
+        .await;
         match listed {
             Ok(new_blobs) => {
                 self.live.polled(id, content_type, now);
@@ -348,7 +416,8 @@ impl Pipeline {
             }
             Err(error) => {
                 warn!(tenant = %id, %content_type, cause = &error as &dyn std::error::Error, "content not listed");
-                self.live.poll_failed(id, content_type, &chain(&error), None, now);
+                self.live
+                    .poll_failed(id, content_type, &chain(&error), None, now);
                 if let poll::Error::Microsoft(error) = &error {
                     if matches!(error.next_step(), NextStep::StartSubscription) {
                         tenant.clear_subscribe_at();
@@ -371,23 +440,35 @@ impl Pipeline {
             NextStep::StopTenant(reason) => {
                 let retry_at = self.pauses.pause(tenant, now);
                 error!(%tenant, %reason, %retry_at, "tenant cannot be collected");
-                self.live.tenant_stopped(tenant, &reason.to_string(), Some(retry_at), now);
+                self.live
+                    .tenant_stopped(tenant, &reason.to_string(), Some(retry_at), now);
             }
-            _ => warn!(%tenant, cause = error as &dyn std::error::Error, "microsoft did not answer as hoped, will retry"),
+            _ => {
+                warn!(%tenant, cause = error as &dyn std::error::Error, "microsoft did not answer as hoped, will retry")
+            }
         }
     }
 }
 
 impl Tenant {
     fn subscribe_at(&self) -> Option<Timestamp> {
-        *self.subscribe_at.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .subscribe_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_subscribe_at(&self, at: Timestamp) {
-        *self.subscribe_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        *self
+            .subscribe_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
     fn clear_subscribe_at(&self) {
-        *self.subscribe_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .subscribe_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -52,7 +52,10 @@ pub async fn keep_subscribed(
             continue;
         }
         let fact = format!("subscription-start/{tenant}/{content_type}");
-        let last: Option<Timestamp> = ledger.recall(&fact).await?.and_then(|text| text.parse().ok());
+        let last: Option<Timestamp> = ledger
+            .recall(&fact)
+            .await?
+            .and_then(|text| text.parse().ok());
         // A start in the future was noted by a clock that was wrong, and says nothing.
         if last.is_some_and(|last| last <= now && now < last + BETWEEN_STARTS) {
             continue;
@@ -63,7 +66,9 @@ pub async fn keep_subscribed(
                 info!(%tenant, %content_type, "subscription started");
                 started_count += 1;
             }
-            Err(error) if matches!(error.next_step(), NextStep::StopTenant(_)) => return Err(error.into()),
+            Err(error) if matches!(error.next_step(), NextStep::StopTenant(_)) => {
+                return Err(error.into());
+            }
             // One content type's trouble is not the others': a license may lack it.
             Err(error) => warn!(%tenant, %content_type, cause = %error, "subscription not started"),
         }
@@ -82,8 +87,13 @@ async fn start(
         auth_id: Some(webhook.auth_id.clone()),
         expiration: None,
     });
-    match microsoft.start_subscription(content_type, webhook.as_ref()).await {
-        Err(error) if webhook.is_some() && matches!(error.next_step(), NextStep::GoWithoutWebhook) => {
+    match microsoft
+        .start_subscription(content_type, webhook.as_ref())
+        .await
+    {
+        Err(error)
+            if webhook.is_some() && matches!(error.next_step(), NextStep::GoWithoutWebhook) =>
+        {
             warn!(tenant = %microsoft.tenant(), %content_type, cause = %error, "microsoft does not accept the webhook, going on without it");
             microsoft.start_subscription(content_type, None).await
         }
@@ -91,8 +101,14 @@ async fn start(
     }
 }
 
-fn needs_start(subscriptions: &Subscriptions, content_type: ContentType, webhook: Option<&WebhookConfig>) -> bool {
-    let Some(subscription) = subscriptions.of(content_type) else { return true };
+fn needs_start(
+    subscriptions: &Subscriptions,
+    content_type: ContentType,
+    webhook: Option<&WebhookConfig>,
+) -> bool {
+    let Some(subscription) = subscriptions.of(content_type) else {
+        return true;
+    };
     if !subscription.is_enabled {
         return true;
     }

@@ -110,7 +110,9 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// Records of some 4 KB each, numbered from `first` on: 500 of them make a blob of four parts.
 pub(crate) fn large_records(first: usize, count: usize) -> Vec<String> {
     let padding = "x".repeat(4_000);
-    (first..first + count).map(|number| format!(r#"{{"Id":"large-{number:06}","Padding":"{padding}"}}"#)).collect()
+    (first..first + count)
+        .map(|number| format!(r#"{{"Id":"large-{number:06}","Padding":"{padding}"}}"#))
+        .collect()
 }
 
 /// One scene: everything outside of the pipeline.
@@ -128,16 +130,30 @@ impl Scene {
         Self {
             ledger: TestLedger::open(&folder.path().join("ledger.db")),
             microsoft: Arc::new(FakeMicrosoft::default()),
-            clock: Arc::new(TestClock { start: start(), started: Instant::now(), jumped: Mutex::default() }),
+            clock: Arc::new(TestClock {
+                start: start(),
+                started: Instant::now(),
+                jumped: Mutex::default(),
+            }),
             folder,
         }
     }
 
     /// The scene after the process ended and began again: the ledger is opened anew.
     pub(crate) fn restarted(self) -> Self {
-        let Self { ledger, microsoft, clock, folder } = self;
+        let Self {
+            ledger,
+            microsoft,
+            clock,
+            folder,
+        } = self;
         drop(Arc::into_inner(ledger).expect("nobody uses the ledger any more"));
-        Self { ledger: TestLedger::open(&folder.path().join("ledger.db")), microsoft, clock, folder }
+        Self {
+            ledger: TestLedger::open(&folder.path().join("ledger.db")),
+            microsoft,
+            clock,
+            folder,
+        }
     }
 
     /// The present time of the scene.
@@ -147,7 +163,12 @@ impl Scene {
 
     /// A tenant's door to the scripted Microsoft.
     pub(crate) fn door(&self, tenant: TenantId) -> Microsoft {
-        Microsoft::new(&tenant_config(tenant, &[CONTENT_TYPE]), 60_000, self.transport(), self.clock())
+        Microsoft::new(
+            &tenant_config(tenant, &[CONTENT_TYPE]),
+            60_000,
+            self.transport(),
+            self.clock(),
+        )
     }
 
     pub(crate) fn transport(&self) -> Arc<dyn Transport> {
@@ -160,13 +181,17 @@ impl Scene {
 
     /// A blob of [`TENANT`]'s that is known to the ledger and that Microsoft has.
     pub(crate) async fn add_blob(&self, name: &str, records: &[String]) {
-        self.microsoft.on(&format!("blob/{name}"), [Answer::ok(blob_text(records))]);
+        self.microsoft
+            .on(&format!("blob/{name}"), [Answer::ok(blob_text(records))]);
         self.note(name).await;
     }
 
     /// A blob of [`TENANT`]'s that is known to the ledger.
     pub(crate) async fn note(&self, name: &str) {
-        self.ledger.note_seen(vec![seen(tenant(), name)], self.now()).await.unwrap();
+        self.ledger
+            .note_seen(vec![seen(tenant(), name)], self.now())
+            .await
+            .unwrap();
     }
 
     /// The numbers of [`TENANT`]'s [`CONTENT_TYPE`].
@@ -177,6 +202,9 @@ impl Scene {
     /// The numbers of a tenant's [`CONTENT_TYPE`].
     pub(crate) async fn stream_of(&self, tenant: TenantId) -> StreamSummary {
         let summary = self.ledger.summary(self.now()).await.unwrap();
-        summary.stream(tenant, CONTENT_TYPE).expect("something was noted").clone()
+        summary
+            .stream(tenant, CONTENT_TYPE)
+            .expect("something was noted")
+            .clone()
     }
 }

@@ -28,6 +28,10 @@ const COMPRESSIONS: [&str; 3] = ["none", "gzip", "zstd"];
 /// A payload carries at least its metadata; below this most real records would be too large to send.
 const SMALLEST_PAYLOAD_BYTES: usize = 10_000;
 
+/// Characters. More than the 60 of a web app in Azure, whose name the original registers under. What azcollect takes is
+/// not published: a longer name might be refused only once there are records to deliver.
+const LONGEST_COLLECTOR_NAME: usize = 80;
+
 pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<SinkConfig> {
     let mut types: Vec<&str> = Vec::new();
     let mut names: Vec<Option<SinkName>> = Vec::new();
@@ -137,6 +141,9 @@ fn read_alertlogic(
             "name",
             "The log source's name in Alert Logic. The ledger knows the sink by `id` instead.",
         )
+        .try_map(Kind::Text, |text| {
+            check_collector_name(&text).map(|()| text)
+        })
         .default("o365-collector");
     let of_earlier = "the sink registers itself once per tenant and keeps the ids in the ledger";
     let source_id = section
@@ -213,6 +220,26 @@ fn read_alertlogic(
         // Only a function app has one, and its host fills it in.
         local_hostname: None,
     })
+}
+
+/// The name is a segment of the path that the log source is registered under. Empty texts and control characters are
+/// not looked for: no setting may have them.
+fn check_collector_name(name: &str) -> Result<(), String> {
+    // Percent-encoding does not help here: a url's parser takes %2E for a dot, and drops the segment all the same.
+    if name == "." || name == ".." {
+        return Err(
+            "must not be '.' or '..': it is a part of the path that the log source is registered under, and would drop \
+             out of it"
+                .to_owned(),
+        );
+    }
+    if name.chars().count() > LONGEST_COLLECTOR_NAME {
+        return Err(format!(
+            "must be at most {LONGEST_COLLECTOR_NAME} characters: it is a part of the path that the log source is \
+             registered under"
+        ));
+    }
+    Ok(())
 }
 
 fn read_host<'s, 'r, 'd>(

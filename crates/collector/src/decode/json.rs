@@ -37,11 +37,20 @@ pub(super) struct Value {
 
 /// Walks the value at the start of `text`, which begins with its first byte (no white space before it).
 pub(super) fn walk(text: &[u8]) -> Walk {
-    let mut walker = Walker { text, at: 0, containers: 0, depth: 0, is_compact: true };
+    let mut walker = Walker {
+        text,
+        at: 0,
+        containers: 0,
+        depth: 0,
+        is_compact: true,
+    };
     match walker.value() {
         Ok(value) => Walk::Whole(value),
         Err(Stop::Unfinished) => Walk::Unfinished,
-        Err(Stop::Malformed(what)) => Walk::Malformed { at: walker.at, what },
+        Err(Stop::Malformed(what)) => Walk::Malformed {
+            at: walker.at,
+            what,
+        },
     }
 }
 
@@ -70,7 +79,10 @@ struct Walker<'a> {
 
 impl Walker<'_> {
     fn value(&mut self) -> Result<Value, Stop> {
-        let mut found = Value { is_object: self.peek()? == b'{', ..Value::default() };
+        let mut found = Value {
+            is_object: self.peek()? == b'{',
+            ..Value::default()
+        };
         let mut wanted = Wanted::No;
         loop {
             let start = self.at;
@@ -97,7 +109,10 @@ impl Walker<'_> {
                 }
                 b'"' => {
                     self.string()?;
-                    let span = FieldSpan { start: to_u32(start + 1), len: to_u32(self.at - start - 2) };
+                    let span = FieldSpan {
+                        start: to_u32(start + 1),
+                        len: to_u32(self.at - start - 2),
+                    };
                     match wanted {
                         Wanted::Id => found.id = span,
                         Wanted::CreationTime => found.creation_time = span,
@@ -110,8 +125,9 @@ impl Walker<'_> {
                 b'-' | b'0'..=b'9' => {
                     self.number()?;
                     if wanted == Wanted::RecordType {
-                        found.record_type =
-                            std::str::from_utf8(&self.text[start..self.at]).ok().and_then(|text| text.parse().ok());
+                        found.record_type = std::str::from_utf8(&self.text[start..self.at])
+                            .ok()
+                            .and_then(|text| text.parse().ok());
                     }
                 }
                 _ => return Err(Stop::Malformed("a value was expected")),
@@ -139,7 +155,11 @@ impl Walker<'_> {
                         break;
                     }
                     (b'}', true) | (b']', false) => self.leave(),
-                    _ => return Err(Stop::Malformed("a comma or the container's end was expected")),
+                    _ => {
+                        return Err(Stop::Malformed(
+                            "a comma or the container's end was expected",
+                        ));
+                    }
                 }
             }
         }
@@ -239,7 +259,9 @@ impl Walker<'_> {
                     match self.text.get(self.at + offset) {
                         None => return Err(Stop::Unfinished),
                         Some(digit) if digit.is_ascii_hexdigit() => {}
-                        Some(_) => return Err(Stop::Malformed("four hexadecimal digits were expected")),
+                        Some(_) => {
+                            return Err(Stop::Malformed("four hexadecimal digits were expected"));
+                        }
                     }
                 }
                 self.at += 6;
@@ -290,7 +312,11 @@ impl Walker<'_> {
         while self.peek()?.is_ascii_digit() {
             self.at += 1;
         }
-        if self.at == start { Err(Stop::Malformed("a digit was expected")) } else { Ok(()) }
+        if self.at == start {
+            Err(Stop::Malformed("a digit was expected"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -321,5 +347,8 @@ fn plain_len(text: &[u8]) -> usize {
         }
         at += 8;
     }
-    at + text[at..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
+    at + text[at..]
+        .iter()
+        .take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20))
+        .count()
 }

@@ -91,7 +91,11 @@ pub struct Decoded {
 #[must_use]
 pub fn decode_blob<'a>(tag: &Arc<BlobTag>, pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
     let mut decoder = Decoder::new();
-    let mut decoded = Decoded { parts: Vec::new(), undecodable: Vec::new(), broken: None };
+    let mut decoded = Decoded {
+        parts: Vec::new(),
+        undecodable: Vec::new(),
+        broken: None,
+    };
     let mut pieces = pieces.into_iter();
     let mut piece: &[u8] = &[];
     loop {
@@ -117,7 +121,9 @@ pub fn decode_blob<'a>(tag: &Arc<BlobTag>, pieces: impl IntoIterator<Item = &'a 
     }
     let (last, _, broken) = decoder.finish();
     decoded.undecodable.extend(decoder.take_undecodable());
-    decoded.parts.extend(last.map(|part| part.into_part(Arc::clone(tag), None)));
+    decoded
+        .parts
+        .extend(last.map(|part| part.into_part(Arc::clone(tag), None)));
     decoded.broken = broken.map(|(error, _)| error);
     decoded
 }
@@ -289,7 +295,11 @@ impl Decoder {
         self.read = 0;
         let first_record = self.first_record;
         self.first_record = self.record_count;
-        RawPart { first_record, text, spans: std::mem::take(&mut self.spans) }
+        RawPart {
+            first_record,
+            text,
+            spans: std::mem::take(&mut self.spans),
+        }
     }
 
     fn drop_read(&mut self) {
@@ -307,7 +317,10 @@ impl Decoder {
                 continue;
             }
             let rest = &self.buffer[self.read..self.filled];
-            let space = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
+            let space = rest
+                .iter()
+                .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+                .count();
             self.read += space;
             let Some(&byte) = rest.get(space) else { return };
             match (self.place, byte) {
@@ -331,7 +344,9 @@ impl Decoder {
                         return;
                     }
                 }
-                (Place::Between, _) => self.skip_from_here("a comma or the array's end was expected".to_owned()),
+                (Place::Between, _) => {
+                    self.skip_from_here("a comma or the array's end was expected".to_owned())
+                }
                 (Place::End, _) => self.error = Some(Error::TrailingBytes),
             }
         }
@@ -347,15 +362,24 @@ impl Decoder {
         let start = self.read;
         match json::walk(&self.buffer[start..self.filled]) {
             Walk::Unfinished if self.filled - start >= MAX_RECORD_BYTES => {
-                self.skip_from_here(format!("longer than the {MAX_RECORD_BYTES} bytes that a record may have"));
+                self.skip_from_here(format!(
+                    "longer than the {MAX_RECORD_BYTES} bytes that a record may have"
+                ));
             }
             Walk::Unfinished => return false,
-            Walk::Malformed { at, what } => self.skip_from_here(format!("not JSON at byte {at}: {what}")),
-            Walk::Whole(value) if !value.is_object => {
-                self.skip_from_here("a record must be a JSON object, this is another kind of value".to_owned());
+            Walk::Malformed { at, what } => {
+                self.skip_from_here(format!("not JSON at byte {at}: {what}"))
             }
-            Walk::Whole(value) => match std::str::from_utf8(&self.buffer[start..start + value.len]) {
-                Err(error) => self.skip_from_here(format!("not UTF-8 at byte {}", error.valid_up_to())),
+            Walk::Whole(value) if !value.is_object => {
+                self.skip_from_here(
+                    "a record must be a JSON object, this is another kind of value".to_owned(),
+                );
+            }
+            Walk::Whole(value) => match std::str::from_utf8(&self.buffer[start..start + value.len])
+            {
+                Err(error) => {
+                    self.skip_from_here(format!("not UTF-8 at byte {}", error.valid_up_to()))
+                }
                 Ok(_) => {
                     self.spans.push(RecordSpan {
                         start: start as u32,
@@ -376,12 +400,19 @@ impl Decoder {
     }
 
     fn skip_from_here(&mut self, reason: String) {
-        self.skipping = Some(Skipping { skipper: Skipper::default(), reason, kept: Vec::new(), total_bytes: 0 });
+        self.skipping = Some(Skipping {
+            skipper: Skipper::default(),
+            reason,
+            kept: Vec::new(),
+            total_bytes: 0,
+        });
     }
 
     /// Goes on to the end of the undecodable stretch. False when more bytes are needed.
     fn skip_on(&mut self) -> bool {
-        let Some(mut skipping) = self.skipping.take() else { return true };
+        let Some(mut skipping) = self.skipping.take() else {
+            return true;
+        };
         let rest = &self.buffer[self.read..self.filled];
         let (taken, ended) = skipping.skipper.skip(rest);
         let keep = taken.min(KEPT_BYTES - skipping.kept.len());
@@ -394,10 +425,18 @@ impl Decoder {
         }
         let mut reason = skipping.reason;
         if skipping.total_bytes > skipping.kept.len() as u64 {
-            reason.push_str(&format!(" (the first {} of {} bytes are kept)", skipping.kept.len(), skipping.total_bytes));
+            reason.push_str(&format!(
+                " (the first {} of {} bytes are kept)",
+                skipping.kept.len(),
+                skipping.total_bytes
+            ));
         }
         let index_in_array = self.record_count + self.undecodable_count;
-        self.undecodable.push(Undecodable { index_in_array, reason, bytes: skipping.kept });
+        self.undecodable.push(Undecodable {
+            index_in_array,
+            reason,
+            bytes: skipping.kept,
+        });
         self.undecodable_count += 1;
         self.place = Place::Between;
         true

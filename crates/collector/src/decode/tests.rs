@@ -9,14 +9,26 @@ use super::*;
 use crate::sinks::testing::blob_tag;
 
 /// All records' texts, all undecodable ones, and what is wrong with the whole.
-type Outcome = (Vec<(String, Option<String>, Option<String>, Option<i64>, bool)>, Vec<Undecodable>, Option<Error>);
+type Outcome = (
+    Vec<(String, Option<String>, Option<String>, Option<i64>, bool)>,
+    Vec<Undecodable>,
+    Option<Error>,
+);
 
 fn decode(blob: &[u8], piece: usize) -> Outcome {
-    let Decoded { parts, undecodable, broken } = decode_blob(&tag(), blob.chunks(piece));
+    let Decoded {
+        parts,
+        undecodable,
+        broken,
+    } = decode_blob(&tag(), blob.chunks(piece));
     let mut records = Vec::new();
     let mut next = 0;
     for part in parts {
-        assert_eq!(part.key().first_record, next, "parts number their records without gaps");
+        assert_eq!(
+            part.key().first_record,
+            next,
+            "parts number their records without gaps"
+        );
         next += part.key().record_count;
         records.extend(part.records_from(0).map(|record| {
             (
@@ -32,7 +44,10 @@ fn decode(blob: &[u8], piece: usize) -> Outcome {
 }
 
 fn tag() -> Arc<BlobTag> {
-    Arc::new(blob_tag(ContentType::General, &ContentId::canonical("blob")))
+    Arc::new(blob_tag(
+        ContentType::General,
+        &ContentId::canonical("blob"),
+    ))
 }
 
 fn texts(blob: &str) -> Vec<String> {
@@ -55,7 +70,10 @@ fn the_three_fields_are_read_from_the_top_level_only() {
     let blob = r#"[{"x":{"Id":"inner","RecordType":9},"Id":"outer","CreationTime":"2026-01-01T00:00:00","RecordType":15}]"#;
     let (records, _, _) = decode(blob.as_bytes(), usize::MAX);
     let (_, id, time, record_type, compact) = records[0].clone();
-    assert_eq!((id.as_deref(), time.as_deref(), record_type, compact), (Some("outer"), Some("2026-01-01T00:00:00"), Some(15), true));
+    assert_eq!(
+        (id.as_deref(), time.as_deref(), record_type, compact),
+        (Some("outer"), Some("2026-01-01T00:00:00"), Some(15), true)
+    );
 }
 
 #[test]
@@ -76,19 +94,45 @@ fn fields_of_another_kind_count_as_absent() {
 #[test]
 fn white_space_between_tokens_is_noticed() {
     let (records, _, _) = decode(b"[{\"a\": 1},{\"a\":\"b c\"},{\n}]", usize::MAX);
-    assert_eq!(records.iter().map(|record| record.4).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(
+        records.iter().map(|record| record.4).collect::<Vec<_>>(),
+        [false, true, false]
+    );
 }
 
 #[test]
 fn a_bad_record_is_set_apart_and_the_rest_is_read() {
     for bad in [
-        r#"{"a":}"#, r#"{"a" 1}"#, r#"{"a":tru}"#, r#"{a:1}"#, r#"{"a":1,}"#, r#"{"a":01}"#, r#"{"a":1.}"#, r#"{"a":"\x"}"#,
-        r#"{"a":"\u12g4"}"#, "{\"a\":\"\u{1}\"}", r#"{"a":-}"#, "42", "\"text\"", "null", "[1,2]", r#"{"a":[1}}"#, "nonsense", r#"{"a":+1}"#,
+        r#"{"a":}"#,
+        r#"{"a" 1}"#,
+        r#"{"a":tru}"#,
+        r#"{a:1}"#,
+        r#"{"a":1,}"#,
+        r#"{"a":01}"#,
+        r#"{"a":1.}"#,
+        r#"{"a":"\x"}"#,
+        r#"{"a":"\u12g4"}"#,
+        "{\"a\":\"\u{1}\"}",
+        r#"{"a":-}"#,
+        "42",
+        "\"text\"",
+        "null",
+        "[1,2]",
+        r#"{"a":[1}}"#,
+        "nonsense",
+        r#"{"a":+1}"#,
     ] {
         let blob = format!(r#"[{{"Id":"1"}},{bad},{{"Id":"2"}}]"#);
         let (records, undecodable, broken) = decode(blob.as_bytes(), usize::MAX);
         assert_eq!(broken, None, "{bad}");
-        assert_eq!(records.iter().map(|record| record.0.as_str()).collect::<Vec<_>>(), [r#"{"Id":"1"}"#, r#"{"Id":"2"}"#], "{bad}");
+        assert_eq!(
+            records
+                .iter()
+                .map(|record| record.0.as_str())
+                .collect::<Vec<_>>(),
+            [r#"{"Id":"1"}"#, r#"{"Id":"2"}"#],
+            "{bad}"
+        );
         assert_eq!(undecodable.len(), 1, "{bad}: {undecodable:?}");
         assert_eq!(String::from_utf8_lossy(&undecodable[0].bytes), bad);
         assert_eq!(undecodable[0].index_in_array, 1);
@@ -105,7 +149,13 @@ fn invalid_utf_8_is_set_apart() {
 #[test]
 fn two_bad_records_in_a_row_are_two() {
     let (_, undecodable, _) = decode(b"[{\"a\":},{\"b\":}]", usize::MAX);
-    assert_eq!(undecodable.iter().map(|bad| bad.index_in_array).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(
+        undecodable
+            .iter()
+            .map(|bad| bad.index_in_array)
+            .collect::<Vec<_>>(),
+        [0, 1]
+    );
 }
 
 #[test]
@@ -141,11 +191,18 @@ fn a_deep_record_is_set_apart_without_using_the_stack() {
 
 #[test]
 fn a_record_over_the_limit_is_set_apart_with_its_head() {
-    let blob = format!(r#"[{{"Id":"1"}},{{"a":"{}"}},{{"Id":"2"}}]"#, "x".repeat(MAX_RECORD_BYTES));
+    let blob = format!(
+        r#"[{{"Id":"1"}},{{"a":"{}"}},{{"Id":"2"}}]"#,
+        "x".repeat(MAX_RECORD_BYTES)
+    );
     let (records, undecodable, broken) = decode(blob.as_bytes(), 1 << 16);
     assert_eq!((records.len(), undecodable.len(), broken), (2, 1, None));
     assert_eq!(undecodable[0].bytes.len(), KEPT_BYTES);
-    assert!(undecodable[0].reason.contains("longer than"), "{}", undecodable[0].reason);
+    assert!(
+        undecodable[0].reason.contains("longer than"),
+        "{}",
+        undecodable[0].reason
+    );
 }
 
 #[test]
@@ -160,7 +217,13 @@ fn a_record_larger_than_a_part_is_read_whole() {
 
 #[test]
 fn the_same_blob_makes_the_same_parts_however_it_arrives() {
-    let blob = format!("[{}]", (0..5_000).map(|n| format!(r#"{{"Id":"{n}","pad":"{}"}}"#, "p".repeat(n % 700))).collect::<Vec<_>>().join(","));
+    let blob = format!(
+        "[{}]",
+        (0..5_000)
+            .map(|n| format!(r#"{{"Id":"{n}","pad":"{}"}}"#, "p".repeat(n % 700)))
+            .collect::<Vec<_>>()
+            .join(",")
+    );
     let keys = |piece: usize| {
         let parts = decode_blob(&tag(), blob.as_bytes().chunks(piece)).parts;
         parts.iter().map(BlobPart::key).collect::<Vec<_>>()
@@ -182,7 +245,8 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     leaf.prop_recursive(4, 32, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
-            prop::collection::btree_map(".{0,8}", inner, 0..6).prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            prop::collection::btree_map(".{0,8}", inner, 0..6)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
         ]
     })
 }

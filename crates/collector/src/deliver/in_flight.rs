@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use ledger::{Acknowledgement, AcknowledgedPart, Lease, LeaseKey, PartKey};
+use ledger::{AcknowledgedPart, Acknowledgement, Lease, LeaseKey, PartKey};
 
 use crate::decode::Totals;
 use crate::record::BlobTag;
@@ -58,7 +58,10 @@ enum Fetch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
     /// Fetched again, not before this.
-    RetryLater { not_before: Timestamp, reason: String },
+    RetryLater {
+        not_before: Timestamp,
+        reason: String,
+    },
     /// Microsoft has it no more.
     Expire { reason: String },
     /// Nothing that can be delivered is in it; a person must look.
@@ -81,7 +84,10 @@ pub(super) struct Settled {
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// Every sink has every part.
-    Complete { totals: Totals, proofs: Vec<Acknowledgement> },
+    Complete {
+        totals: Totals,
+        proofs: Vec<Acknowledgement>,
+    },
     /// It ends otherwise.
     Ended(Ending),
 }
@@ -96,10 +102,14 @@ impl InFlight {
             created_at: lease.created_at(),
         });
         let progress = |sink: &ledger::SinkName| {
-            let had = lease.acknowledged().iter().filter(|(name, _)| name == sink).filter_map(|(_, part)| match part {
-                AcknowledgedPart::Part(key) => Some(*key),
-                AcknowledgedPart::Whole => None,
-            });
+            let had = lease
+                .acknowledged()
+                .iter()
+                .filter(|(name, _)| name == sink)
+                .filter_map(|(_, part)| match part {
+                    AcknowledgedPart::Part(key) => Some(*key),
+                    AcknowledgedPart::Whole => None,
+                });
             SinkProgress {
                 had: had.collect(),
                 is_whole: lease.is_acknowledged_wholly_by(sink),
@@ -112,7 +122,11 @@ impl InFlight {
             uri: lease.uri().to_owned(),
             attempts: lease.attempts(),
             quarantined: AtomicU64::new(0),
-            state: Mutex::new(State { lease: Some(lease), fetch: Fetch::Running, sinks }),
+            state: Mutex::new(State {
+                lease: Some(lease),
+                fetch: Fetch::Running,
+                sinks,
+            }),
         })
     }
 
@@ -168,7 +182,11 @@ impl InFlight {
     }
 
     /// What sink `index`, who took `parts`, is to be recorded as having: the whole blob, when nothing else is to come.
-    pub(super) fn plan_acknowledgement(&self, index: usize, parts: &[PartKey]) -> Vec<AcknowledgedPart> {
+    pub(super) fn plan_acknowledgement(
+        &self,
+        index: usize,
+        parts: &[PartKey],
+    ) -> Vec<AcknowledgedPart> {
         let state = self.state();
         let is_last = matches!(state.fetch, Fetch::Done(_))
             && state.sinks.get(index).is_some_and(|sink| {
@@ -198,7 +216,12 @@ impl InFlight {
     }
 
     /// Sink `index` did not take `count` parts and may be tried again at `retry_at`.
-    pub(super) fn failed(self: &Arc<Self>, index: usize, count: usize, retry_at: Timestamp) -> Option<Settled> {
+    pub(super) fn failed(
+        self: &Arc<Self>,
+        index: usize,
+        count: usize,
+        retry_at: Timestamp,
+    ) -> Option<Settled> {
         let mut state = self.state();
         if let Some(sink) = state.sinks.get_mut(index) {
             sink.outstanding -= count;
@@ -217,22 +240,36 @@ impl InFlight {
         self.settle_if_complete(state)
     }
 
-    fn settle_if_complete(self: &Arc<Self>, mut state: std::sync::MutexGuard<'_, State>) -> Option<Settled> {
-        if matches!(state.fetch, Fetch::Running) || state.sinks.iter().any(|sink| sink.outstanding > 0) {
+    fn settle_if_complete(
+        self: &Arc<Self>,
+        mut state: std::sync::MutexGuard<'_, State>,
+    ) -> Option<Settled> {
+        if matches!(state.fetch, Fetch::Running)
+            || state.sinks.iter().any(|sink| sink.outstanding > 0)
+        {
             return None;
         }
         let lease = state.lease.take()?;
-        let failed_until = state.sinks.iter().filter_map(|sink| sink.failed_until).max();
+        let failed_until = state
+            .sinks
+            .iter()
+            .filter_map(|sink| sink.failed_until)
+            .max();
         let is_cut_off = state.sinks.iter().any(|sink| sink.is_cut_off);
         let is_fetched = matches!(state.fetch, Fetch::Done(_));
         let outcome = match (&state.fetch, failed_until) {
             // A blob that is gone is gone, and a release is a release, whatever a sink did meanwhile.
-            (Fetch::Ended(ending @ (Ending::Expire { .. } | Ending::Release)), _) => Outcome::Ended(ending.clone()),
+            (Fetch::Ended(ending @ (Ending::Expire { .. } | Ending::Release)), _) => {
+                Outcome::Ended(ending.clone())
+            }
             _ if is_cut_off => Outcome::Ended(Ending::Release),
             // Both have their reason to wait.
             (Fetch::Ended(Ending::RetryLater { not_before, reason }), failed_until) => {
                 let not_before = failed_until.unwrap_or(*not_before).max(*not_before);
-                Outcome::Ended(Ending::RetryLater { not_before, reason: reason.clone() })
+                Outcome::Ended(Ending::RetryLater {
+                    not_before,
+                    reason: reason.clone(),
+                })
             }
             (_, Some(not_before)) => Outcome::Ended(Ending::RetryLater {
                 not_before,
@@ -241,17 +278,29 @@ impl InFlight {
             (Fetch::Ended(ending), None) => Outcome::Ended(ending.clone()),
             (Fetch::Done(totals), None) => Outcome::Complete {
                 totals: totals.clone(),
-                proofs: state.sinks.iter_mut().filter_map(|sink| sink.proof.take()).collect(),
+                proofs: state
+                    .sinks
+                    .iter_mut()
+                    .filter_map(|sink| sink.proof.take())
+                    .collect(),
             },
             (Fetch::Running, _) => unreachable!("checked above"),
         };
-        let has_all = |sink: &SinkProgress| !sink.is_whole && sink.failed_until.is_none() && !sink.is_cut_off;
+        let has_all =
+            |sink: &SinkProgress| !sink.is_whole && sink.failed_until.is_none() && !sink.is_cut_off;
         let lacking = match is_fetched {
-            true => (0..state.sinks.len()).filter(|index| state.sinks.get(*index).is_some_and(has_all)).collect(),
+            true => (0..state.sinks.len())
+                .filter(|index| state.sinks.get(*index).is_some_and(has_all))
+                .collect(),
             false => Vec::new(),
         };
         drop(state);
-        Some(Settled { in_flight: Arc::clone(self), lease, lacking, outcome })
+        Some(Settled {
+            in_flight: Arc::clone(self),
+            lease,
+            lacking,
+            outcome,
+        })
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

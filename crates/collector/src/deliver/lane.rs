@@ -3,18 +3,18 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use ledger::{Acknowledgement, Ledger, QuarantinedRecord, SinkCommit, SinkName};
+use ledger::{Acknowledgement, Ledger, QuarantinedRecord, SinkCommit};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::health::{Health, LONGEST_PAUSE};
 use super::in_flight::{InFlight, Settled};
 use super::settle::{Settler, plan_pause};
 use crate::clock::Clock;
@@ -26,70 +26,11 @@ use crate::telemetry::{self, LedgerOperation};
 /// How often a batch is tried before its lane counts as down. With the pauses between, some fifteen seconds: a
 /// restart of the other side passes unnoticed, and an outage frees the memory soon.
 const TRIES: u32 = 5;
-/// The longest pause of a lane that is down. An outage ends for us at most this long after it ended.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A part on its way to one sink.
 pub(super) struct LaneItem {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) part: Arc<BlobPart>,
-}
-
-/// Whether a sink takes records at present. Outlives the passes.
-#[derive(Debug)]
-pub(crate) struct Health {
-    sink: SinkName,
-    state: Mutex<HealthState>,
-}
-
-#[derive(Debug, Default)]
-struct HealthState {
-    failures: u32,
-    paused_until: Option<Timestamp>,
-    /// The ledger does not know what the sink wrote last, so the sink must be put back before it goes on.
-    must_resume: bool,
-}
-
-impl Health {
-    pub(crate) fn new(sink: SinkName) -> Self {
-        Self { sink, state: Mutex::default() }
-    }
-
-    /// When the sink may be tried again, where that is still to come.
-    pub(crate) fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
-        // A pause that would last longer than any is one that began before the clock was set back.
-        self.state().paused_until.filter(|until| *until > now && *until <= now + LONGEST_PAUSE)
-    }
-
-    fn was_failing(&self) -> bool {
-        self.state().failures > 0
-    }
-
-    fn works(&self) {
-        let mut state = self.state();
-        state.failures = 0;
-        state.paused_until = None;
-    }
-
-    fn fails(&self, now: Timestamp, at_least: Option<Duration>) -> Timestamp {
-        let mut state = self.state();
-        state.failures += 1;
-        let pause = plan_pause(state.failures + 2, (&self.sink, now)).max(at_least.unwrap_or_default()).min(LONGEST_PAUSE);
-        *state.paused_until.insert(now + pause)
-    }
-
-    /// Whether the sink must be put back to the ledger's position before it does anything else.
-    pub(crate) fn must_resume(&self) -> bool {
-        self.state().must_resume
-    }
-
-    fn set_must_resume(&self, must: bool) {
-        self.state().must_resume = must;
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, HealthState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The way to one sink, for one pass.
@@ -166,11 +107,18 @@ impl Lane {
         if let Some(until) = self.health.paused_until(now) {
             return Err(until);
         }
-        let Some(first) = items.first() else { return Err(now) };
+        let Some(first) = items.first() else {
+            return Err(now);
+        };
         let parts = items.iter().map(|item| Arc::clone(&item.part)).collect();
         let batch = Batch::new(first.part.blob().tenant, parts);
         let total = batch.record_count();
-        let mut brought = Brought { record_count: 0, retry_at: None, position: None, refused: Vec::new() };
+        let mut brought = Brought {
+            record_count: 0,
+            retry_at: None,
+            position: None,
+            refused: Vec::new(),
+        };
         // A lane that was down tries once and no more: it must show that it works before anything is spent on it.
         let tries = if self.health.was_failing() { 1 } else { TRIES };
         for tried in 1.. {
@@ -191,7 +139,8 @@ impl Lane {
                     brought.add(rest_count, receipt.refused);
                     brought.position = receipt.position;
                     telemetry::sink_batch(&self.health.sink, true, rest_count as u64, took);
-                    self.live.sink_ok(&self.health.sink, rest_count as u64, self.clock.now());
+                    self.live
+                        .sink_ok(&self.health.sink, rest_count as u64, self.clock.now());
                     telemetry::sink_failing(&self.health.sink, false);
                     self.health.works();
                     debug_assert_eq!(brought.record_count, total);
@@ -214,7 +163,11 @@ impl Lane {
                     }
                     let now = self.clock.now();
                     let gives_up = is_final || tried >= tries || pause > LONGEST_PAUSE;
-                    let retry_at = if gives_up { self.health.fails(now, asked) } else { now + pause };
+                    let retry_at = if gives_up {
+                        self.health.fails(now, asked)
+                    } else {
+                        now + pause
+                    };
                     self.note_failure(&failure.error, delivered, retry_at, now);
                     if gives_up {
                         return brought.up_to_here(retry_at);
@@ -238,7 +191,9 @@ impl Lane {
             () = self.hurry.cancelled() => return Err(unavailable("there is no more time").into()),
             result = AssertUnwindSafe(self.sink.deliver(batch)).catch_unwind() => result,
         };
-        let Ok(result) = result else { return Err(unavailable(DEFECT).into()) };
+        let Ok(result) = result else {
+            return Err(unavailable(DEFECT).into());
+        };
         interruption.did_not_happen();
         result
     }
@@ -247,7 +202,13 @@ impl Lane {
         let sink = &self.health.sink;
         warn!(%sink, cause = cause as &dyn std::error::Error, %retry_at, "sink did not take a batch");
         telemetry::sink_failing(sink, true);
-        self.live.sink_failing(sink, delivered as u64, &cause.to_string(), Some(retry_at), now);
+        self.live.sink_failing(
+            sink,
+            delivered as u64,
+            &cause.to_string(),
+            Some(retry_at),
+            now,
+        );
     }
 
     /// Puts a sink back to the position that the ledger has, when an earlier acknowledgement could not be written.
@@ -264,7 +225,9 @@ impl Lane {
                 return Err(self.health.fails(now, None));
             }
         };
-        let resumed = AssertUnwindSafe(self.sink.resume(position.as_deref())).catch_unwind().await;
+        let resumed = AssertUnwindSafe(self.sink.resume(position.as_deref()))
+            .catch_unwind()
+            .await;
         match resumed.unwrap_or_else(|_| Err(unavailable(DEFECT))) {
             Ok(()) => {
                 self.health.set_must_resume(false);
@@ -326,7 +289,11 @@ impl Lane {
     async fn commit(&self, commit: SinkCommit) -> Result<Vec<Acknowledgement>, Timestamp> {
         for tried in 1.. {
             let started = Instant::now();
-            match self.ledger.acknowledge(commit.clone(), self.clock.now()).await {
+            match self
+                .ledger
+                .acknowledge(commit.clone(), self.clock.now())
+                .await
+            {
                 Ok(proofs) => {
                     telemetry::ledger_committed(LedgerOperation::Acknowledge, started.elapsed());
                     return Ok(proofs);
@@ -368,7 +335,13 @@ impl Lane {
         for item in taken {
             let end = start + item.part.record_count();
             while let Some(refused) = refused.next_if(|refused| refused.index_in_batch < end) {
-                let Some(record) = item.part.records_from(refused.index_in_batch - start).next() else { continue };
+                let Some(record) = item
+                    .part
+                    .records_from(refused.index_in_batch - start)
+                    .next()
+                else {
+                    continue;
+                };
                 let tag = record.blob();
                 error!(sink = %self.health.sink, tenant = %tag.tenant, content_id = %tag.content_id, index = record.index_in_blob(), reason = refused.reason, "record quarantined");
                 item.in_flight.add_quarantined(1);
@@ -421,17 +394,22 @@ struct Brought {
 impl Brought {
     fn add(&mut self, count: usize, refused: Vec<Refused>) {
         let before = self.record_count;
-        self.refused.extend(refused.into_iter().map(|refused| Refused {
-            index_in_batch: refused.index_in_batch + before,
-            reason: refused.reason,
-        }));
+        self.refused
+            .extend(refused.into_iter().map(|refused| Refused {
+                index_in_batch: refused.index_in_batch + before,
+                reason: refused.reason,
+            }));
         self.record_count += count;
     }
 
     /// The rest is given up. An error when nothing came before it.
     fn up_to_here(mut self, retry_at: Timestamp) -> Result<Self, Timestamp> {
         self.retry_at = Some(retry_at);
-        if self.record_count > 0 { Ok(self) } else { Err(retry_at) }
+        if self.record_count > 0 {
+            Ok(self)
+        } else {
+            Err(retry_at)
+        }
     }
 }
 
@@ -439,7 +417,10 @@ impl Brought {
 const DEFECT: &str = "the sink failed by a defect of this program";
 
 fn unavailable(what: &str) -> Error {
-    Error::Unavailable { what: what.to_owned(), retry_after: None }
+    Error::Unavailable {
+        what: what.to_owned(),
+        retry_after: None,
+    }
 }
 
 /// The next batch: parts of the tenant whose part has waited longest, in order, up to `bytes`, at least one.
@@ -453,7 +434,10 @@ fn take_batch(waiting: &mut VecDeque<LaneItem>, bytes: usize) -> Vec<LaneItem> {
             others.push_back(item);
             break;
         }
-        if batch.first().is_some_and(|first| first.part.blob().tenant != item.part.blob().tenant) {
+        if batch
+            .first()
+            .is_some_and(|first| first.part.blob().tenant != item.part.blob().tenant)
+        {
             others.push_back(item);
             continue;
         }
@@ -471,7 +455,9 @@ fn group_by_blob(items: &[LaneItem]) -> Vec<(Arc<InFlight>, Vec<ledger::PartKey>
     for item in items {
         match groups.last_mut() {
             // Parts of one blob that are not neighbors make two groups, which is as good.
-            Some((in_flight, parts)) if in_flight.key() == item.in_flight.key() => parts.push(item.part.key()),
+            Some((in_flight, parts)) if in_flight.key() == item.in_flight.key() => {
+                parts.push(item.part.key())
+            }
             _ => groups.push((Arc::clone(&item.in_flight), vec![item.part.key()])),
         }
     }

@@ -2,6 +2,7 @@
 //! of the sinks that lack it, and settles each blob when its last part has arrived everywhere.
 
 mod doubts;
+mod health;
 mod in_flight;
 mod lane;
 mod settle;
@@ -35,9 +36,9 @@ use lane::{Lane, LaneItem};
 use settle::{Settler, plan_pause};
 
 pub(crate) use doubts::Doubts;
-pub(crate) use lane::Health;
-pub(crate) use settle::Pauses;
+pub(crate) use health::Health;
 pub use settle::PassCounts;
+pub(crate) use settle::Pauses;
 
 /// How long a lease lasts before it must be renewed. Renewed at a third of it, so two renewals may fail. Too short and
 /// a stall makes two workers deliver the same blob; too long and a dead worker's blobs wait.
@@ -75,7 +76,11 @@ impl Deliverer {
         stop: &CancellationToken,
         hurry: &CancellationToken,
     ) -> Result<PassCounts, ledger::Error> {
-        let names = self.sinks.iter().map(|(sink, _)| sink.name().clone()).collect();
+        let names = self
+            .sinks
+            .iter()
+            .map(|(sink, _)| sink.name().clone())
+            .collect();
         let settler = Arc::new(Settler::new(
             Arc::clone(&self.ledger),
             names,
@@ -83,7 +88,11 @@ impl Deliverer {
             self.live.clone(),
         ));
         let (lanes, mut lane_tasks) = self.open_lanes(&settler, hurry);
-        let pass = Pass { deliverer: Arc::clone(self), settler: Arc::clone(&settler), lanes };
+        let pass = Pass {
+            deliverer: Arc::clone(self),
+            settler: Arc::clone(&settler),
+            lanes,
+        };
         let work = async {
             let result = pass.run(stop, hurry).await;
             drop(pass);
@@ -106,7 +115,12 @@ impl Deliverer {
 
     /// When something can be delivered again, when every sink is down at present.
     pub(crate) fn all_sinks_paused_until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.sinks.iter().map(|(_, health)| health.paused_until(now)).collect::<Option<Vec<_>>>()?.into_iter().min()
+        self.sinks
+            .iter()
+            .map(|(_, health)| health.paused_until(now))
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .min()
     }
 
     fn open_lanes(
@@ -136,15 +150,25 @@ impl Deliverer {
     }
 
     fn lease_request(&self, max_count: usize, now: Timestamp) -> Option<LeaseRequest> {
-        let (up, down): (Vec<_>, Vec<_>) =
-            self.sinks.iter().partition(|(_, health)| health.paused_until(now).is_none());
+        let (up, down): (Vec<_>, Vec<_>) = self
+            .sinks
+            .iter()
+            .partition(|(_, health)| health.paused_until(now).is_none());
         // Fetching for sinks that are all down would be in vain.
         if up.is_empty() {
             return None;
         }
-        let for_sinks =
-            if down.is_empty() { Vec::new() } else { up.iter().map(|(sink, _)| sink.name().clone()).collect() };
-        Some(LeaseRequest { max_count, duration: LEASE, except_tenants: self.pauses.paused(now), for_sinks })
+        let for_sinks = if down.is_empty() {
+            Vec::new()
+        } else {
+            up.iter().map(|(sink, _)| sink.name().clone()).collect()
+        };
+        Some(LeaseRequest {
+            max_count,
+            duration: LEASE,
+            except_tenants: self.pauses.paused(now),
+            for_sinks,
+        })
     }
 }
 
@@ -156,8 +180,15 @@ struct Pass {
 }
 
 impl Pass {
-    async fn run(&self, stop: &CancellationToken, hurry: &CancellationToken) -> Result<(), ledger::Error> {
-        let concurrent = self.deliverer.memory.concurrent_reads(self.deliverer.max_concurrent);
+    async fn run(
+        &self,
+        stop: &CancellationToken,
+        hurry: &CancellationToken,
+    ) -> Result<(), ledger::Error> {
+        let concurrent = self
+            .deliverer
+            .memory
+            .concurrent_reads(self.deliverer.max_concurrent);
         let mut leased: VecDeque<Lease> = VecDeque::new();
         let mut fetching = JoinSet::new();
         let mut carried: HashMap<tokio::task::Id, Arc<InFlight>> = HashMap::new();
@@ -174,7 +205,9 @@ impl Pass {
                 }
             }
             while fetching.len() < concurrent && !stop.is_cancelled() {
-                let Some(lease) = leased.pop_front() else { break };
+                let Some(lease) = leased.pop_front() else {
+                    break;
+                };
                 self.begin(lease, hurry, &mut fetching, &mut carried).await;
             }
             if fetching.is_empty() {
@@ -207,7 +240,9 @@ impl Pass {
     async fn lease(&self, max_count: usize) -> Result<Vec<Lease>, ledger::Error> {
         self.settler.renew_after_a_jump().await;
         let now = self.deliverer.clock.now();
-        let Some(request) = self.deliverer.lease_request(max_count, now) else { return Ok(Vec::new()) };
+        let Some(request) = self.deliverer.lease_request(max_count, now) else {
+            return Ok(Vec::new());
+        };
         let leases = self.deliverer.ledger.lease(&request, now).await?;
         for lease in &leases {
             self.settler.hold(lease.key());
@@ -222,7 +257,12 @@ impl Pass {
         fetching: &mut JoinSet<()>,
         carried: &mut HashMap<tokio::task::Id, Arc<InFlight>>,
     ) {
-        let names: Vec<_> = self.deliverer.sinks.iter().map(|(sink, _)| sink.name().clone()).collect();
+        let names: Vec<_> = self
+            .deliverer
+            .sinks
+            .iter()
+            .map(|(sink, _)| sink.name().clone())
+            .collect();
         let tenant = lease.tenant();
         let in_flight = InFlight::new(lease, &names);
         let Some(microsoft) = self.deliverer.tenants.get(&tenant) else {
@@ -258,10 +298,15 @@ impl Pass {
             }
             Err(error) => error,
         };
-        let Some(in_flight) = carried.remove(&error.id()) else { return };
+        let Some(in_flight) = carried.remove(&error.id()) else {
+            return;
+        };
         error!(cause = %error, "a blob's task ended by a defect");
         let reason = "its processing ended by a defect of this program".to_owned();
-        let settled = in_flight.ended(Ending::Quarantine { reason, bytes: Vec::new() });
+        let settled = in_flight.ended(Ending::Quarantine {
+            reason,
+            bytes: Vec::new(),
+        });
         self.settler.settle(settled.into_iter().collect()).await;
     }
 }
@@ -285,7 +330,7 @@ impl Carrier {
         let hurry = self.hurry.clone();
         let fetched = tokio::select! {
             biased;
-            () = std::future::pending() => None,
+            () = hurry.cancelled() => None,
             fetched = fetch_blob(&microsoft, in_flight.uri(), in_flight.tag(), &memory, &mut self) => Some(fetched),
         };
         let settled = match fetched {
@@ -298,14 +343,19 @@ impl Carrier {
                 if fetched.broken.is_none() {
                     self.deliverer.doubts.clear(tag);
                 }
-                let ending = fetched.broken.map(|(error, bytes)| self.plan_broken(&error, bytes));
+                let ending = fetched
+                    .broken
+                    .map(|(error, bytes)| self.plan_broken(&error, bytes));
                 let last = match ending {
                     // The damage cut this part short. Its records come again in a longer one, under another key, and
                     // sinks that had taken them from here would have them twice.
                     Some(Ending::RetryLater { .. }) => None,
                     _ => fetched.last_part.map(Arc::new),
                 };
-                let needed = last.as_ref().map(|part| in_flight.hand_out(part.key())).unwrap_or_default();
+                let needed = last
+                    .as_ref()
+                    .map(|part| in_flight.hand_out(part.key()))
+                    .unwrap_or_default();
                 // Said before the last part leaves: a sink that takes it can then be recorded as having the whole blob.
                 let settled = match ending {
                     None => in_flight.fetched(fetched.totals),
@@ -323,8 +373,13 @@ impl Carrier {
 
     fn send(&self, part: &Arc<BlobPart>, needed: &[usize]) {
         for index in needed {
-            let Some(lane) = self.lanes.get(*index) else { continue };
-            let item = LaneItem { in_flight: Arc::clone(&self.in_flight), part: Arc::clone(part) };
+            let Some(lane) = self.lanes.get(*index) else {
+                continue;
+            };
+            let item = LaneItem {
+                in_flight: Arc::clone(&self.in_flight),
+                part: Arc::clone(part),
+            };
             if lane.send(item).is_err() {
                 // The lane's task is gone, by a defect. Nothing is acknowledged, so the blob comes again.
                 error!(sink = index, "a sink's lane is closed");
@@ -335,7 +390,10 @@ impl Carrier {
     /// What becomes of a blob whose body is no whole array.
     fn plan_broken(&self, error: &crate::decode::Error, bytes: Vec<u8>) -> Ending {
         if self.is_proven(DECODE_TRIES) {
-            Ending::Quarantine { reason: error.to_string(), bytes }
+            Ending::Quarantine {
+                reason: error.to_string(),
+                bytes,
+            }
         } else {
             self.plan_retry(None, error.to_string())
         }
@@ -346,18 +404,32 @@ impl Carrier {
         let tenant = self.in_flight.tag().tenant;
         let text = chain(error);
         match error.next_step() {
-            NextStep::GiveUpOnBlob(BlobReason::Expired) => Ending::Expire { reason: BlobReason::Expired.to_string() },
-            NextStep::GiveUpOnBlob(reason) if reason.is_final() => {
-                Ending::Quarantine { reason: reason.to_string(), bytes: Vec::new() }
-            }
+            NextStep::GiveUpOnBlob(BlobReason::Expired) => Ending::Expire {
+                reason: BlobReason::Expired.to_string(),
+            },
+            NextStep::GiveUpOnBlob(reason) if reason.is_final() => Ending::Quarantine {
+                reason: reason.to_string(),
+                bytes: Vec::new(),
+            },
             NextStep::GiveUpOnBlob(reason) => {
-                if self.is_proven(MISSING_TRIES) { Ending::Expire { reason: reason.to_string() } } else { self.plan_retry(None, reason.to_string()) }
+                if self.is_proven(MISSING_TRIES) {
+                    Ending::Expire {
+                        reason: reason.to_string(),
+                    }
+                } else {
+                    self.plan_retry(None, reason.to_string())
+                }
             }
             NextStep::StopTenant(reason) => {
                 let now = self.deliverer.clock.now();
                 let retry_at = self.deliverer.pauses.pause(tenant, now);
                 error!(%tenant, %retry_at, reason = %reason, "tenant cannot be collected");
-                self.deliverer.live.tenant_stopped(tenant, &reason.to_string(), Some(retry_at), now);
+                self.deliverer.live.tenant_stopped(
+                    tenant,
+                    &reason.to_string(),
+                    Some(retry_at),
+                    now,
+                );
                 self.settler.count_stopped();
                 Ending::Release
             }
@@ -371,14 +443,20 @@ impl Carrier {
 
     /// One more answer of a kind that is not believed before it was given `tries` times. Whether it now is.
     fn is_proven(&self, tries: u32) -> bool {
-        self.deliverer.doubts.is_enough(self.in_flight.tag(), self.in_flight.attempts(), tries)
+        self.deliverer
+            .doubts
+            .is_enough(self.in_flight.tag(), self.in_flight.attempts(), tries)
     }
 
     fn plan_retry(&self, wait: Option<Duration>, reason: String) -> Ending {
         let tag = self.in_flight.tag();
-        let pause = plan_pause(self.in_flight.attempts(), &tag.content_id).max(wait.unwrap_or_default());
+        let pause =
+            plan_pause(self.in_flight.attempts(), &tag.content_id).max(wait.unwrap_or_default());
         warn!(tenant = %tag.tenant, content_id = %tag.content_id, retry_in = ?pause, reason, "blob not fetched, will retry");
-        Ending::RetryLater { not_before: self.deliverer.clock.now() + pause, reason }
+        Ending::RetryLater {
+            not_before: self.deliverer.clock.now() + pause,
+            reason,
+        }
     }
 }
 
@@ -407,7 +485,10 @@ impl Outlet for Carrier {
                 }
             })
             .collect();
-        self.deliverer.ledger.quarantine_records(records, self.deliverer.clock.now()).await?;
+        self.deliverer
+            .ledger
+            .quarantine_records(records, self.deliverer.clock.now())
+            .await?;
         self.in_flight.add_quarantined(count);
         self.settler.count_quarantined(&self.in_flight, count);
         Ok(())

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use activity_api::TenantId;
 use jiff::Timestamp;
-use ledger::{Acknowledgement, AcknowledgedPart, Delivery, Lease, LeaseKey, Ledger, SinkCommit, SinkName};
+use ledger::{
+    AcknowledgedPart, Acknowledgement, Delivery, Lease, LeaseKey, Ledger, SinkCommit, SinkName,
+};
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
@@ -59,9 +61,22 @@ struct Counts {
 }
 
 impl Settler {
-    pub(super) fn new(ledger: Arc<dyn Ledger>, sinks: Vec<SinkName>, clock: Arc<dyn Clock>, live: Live) -> Self {
+    pub(super) fn new(
+        ledger: Arc<dyn Ledger>,
+        sinks: Vec<SinkName>,
+        clock: Arc<dyn Clock>,
+        live: Live,
+    ) -> Self {
         let renewed_at = Mutex::new(clock.now());
-        Self { ledger, sinks, clock, live, held: Mutex::default(), renewed_at, counts: Counts::default() }
+        Self {
+            ledger,
+            sinks,
+            clock,
+            live,
+            held: Mutex::default(),
+            renewed_at,
+            counts: Counts::default(),
+        }
     }
 
     pub(super) fn counts(&self) -> PassCounts {
@@ -80,7 +95,7 @@ impl Settler {
         self.held().insert(key);
     }
 
-    /// Renews every lease that is ours, each time that the longest wait for this is over.
+    /// Renews every lease that is ours, three times in the life of each, for as long as it is polled.
     pub(super) async fn renew_now_and_then(&self) -> Infallible {
         loop {
             tokio::time::sleep(LEASE / 3).await;
@@ -91,7 +106,10 @@ impl Settler {
     /// Renews every lease that is ours when the time of day has jumped (the machine slept, or its clock was set right).
     /// Asked before leases are taken: our own would else have run out, and be taken from ourselves.
     pub(super) async fn renew_after_a_jump(&self) {
-        let renewed_at = *self.renewed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed_at = *self
+            .renewed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if self.clock.now().duration_since(renewed_at).unsigned_abs() > LEASE / 2 {
             self.renew().await;
         }
@@ -99,7 +117,10 @@ impl Settler {
 
     async fn renew(&self) {
         let now = self.clock.now();
-        *self.renewed_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *self
+            .renewed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = now;
         let keys: Vec<_> = self.held().iter().copied().collect();
         if keys.is_empty() {
             return;
@@ -107,7 +128,10 @@ impl Settler {
         match self.ledger.renew(&keys, now + LEASE).await {
             Ok(lost) if lost.is_empty() => {}
             Ok(lost) => {
-                warn!(count = lost.len(), "leases were lost, another worker has their blobs");
+                warn!(
+                    count = lost.len(),
+                    "leases were lost, another worker has their blobs"
+                );
                 self.let_go(lost);
             }
             Err(cause) => error!(%cause, "leases could not be renewed"),
@@ -132,7 +156,8 @@ impl Settler {
     /// The lease runs out by itself.
     pub(super) async fn release(&self, leases: Vec<Lease>) {
         let keys: Vec<_> = leases.iter().map(Lease::key).collect();
-        self.write(LedgerOperation::PutBack, self.ledger.release(leases)).await;
+        self.write(LedgerOperation::PutBack, self.ledger.release(leases))
+            .await;
         self.let_go(keys);
     }
 
@@ -145,11 +170,22 @@ impl Settler {
         let keys: Vec<_> = settled.iter().map(|blob| blob.in_flight.key()).collect();
         let mut late_proofs = self.acknowledge_lacking(&settled).await;
         let mut complete = Vec::new();
-        for Settled { in_flight, lease, outcome, .. } in settled {
+        for Settled {
+            in_flight,
+            lease,
+            outcome,
+            ..
+        } in settled
+        {
             match outcome {
                 Outcome::Complete { totals, mut proofs } => {
                     proofs.append(&mut late_proofs.remove(&lease.key()).unwrap_or_default());
-                    complete.push(Complete { in_flight, lease, totals, proofs });
+                    complete.push(Complete {
+                        in_flight,
+                        lease,
+                        totals,
+                        proofs,
+                    });
                 }
                 Outcome::Ended(ending) => self.end(&in_flight, lease, ending).await,
             }
@@ -162,7 +198,10 @@ impl Settler {
 
     /// Writes "whole" down for sinks that had every part, but not in a way that let their last acknowledgement say so.
     /// Also of a blob that another sink lacks: it is then leased no more on their account.
-    async fn acknowledge_lacking(&self, settled: &[Settled]) -> HashMap<LeaseKey, Vec<Acknowledgement>> {
+    async fn acknowledge_lacking(
+        &self,
+        settled: &[Settled],
+    ) -> HashMap<LeaseKey, Vec<Acknowledgement>> {
         let mut all_proofs: HashMap<_, Vec<_>> = HashMap::new();
         for (index, sink) in self.sinks.iter().enumerate() {
             let acknowledged: Vec<_> = settled
@@ -173,8 +212,16 @@ impl Settler {
             if acknowledged.is_empty() {
                 continue;
             }
-            let commit = SinkCommit { sink: sink.clone(), position: None, acknowledged, quarantined: Vec::new() };
-            let proofs = self.write(LedgerOperation::Acknowledge, self.ledger.acknowledge(commit, self.clock.now()));
+            let commit = SinkCommit {
+                sink: sink.clone(),
+                position: None,
+                acknowledged,
+                quarantined: Vec::new(),
+            };
+            let proofs = self.write(
+                LedgerOperation::Acknowledge,
+                self.ledger.acknowledge(commit, self.clock.now()),
+            );
             // Without the proof the blob is not marked delivered, and comes again.
             for proof in proofs.await.into_iter().flatten() {
                 all_proofs.entry(proof.key()).or_default().push(proof);
@@ -186,7 +233,13 @@ impl Settler {
     async fn deliver(&self, complete: Vec<Complete>) {
         let mut tags = Vec::with_capacity(complete.len());
         let mut deliveries = Vec::with_capacity(complete.len());
-        for Complete { in_flight, lease, totals, proofs } in complete {
+        for Complete {
+            in_flight,
+            lease,
+            totals,
+            proofs,
+        } in complete
+        {
             let record_count = totals.record_count + totals.undecodable_count;
             deliveries.push(Delivery {
                 lease,
@@ -199,14 +252,25 @@ impl Settler {
         }
         let now = self.clock.now();
         let marked = self.ledger.mark_delivered(deliveries, &self.sinks, now);
-        let Some(results) = self.write(LedgerOperation::MarkDelivered, marked).await else { return };
+        let Some(results) = self.write(LedgerOperation::MarkDelivered, marked).await else {
+            return;
+        };
         for ((in_flight, record_count, byte_count), result) in tags.into_iter().zip(results) {
             let tag = in_flight.tag();
             match result {
                 Ok(()) => {
                     self.counts.delivered_blobs.fetch_add(1, Ordering::Relaxed);
-                    self.counts.delivered_records.fetch_add(record_count, Ordering::Relaxed);
-                    telemetry::blob_delivered(tag.tenant, tag.content_type, record_count, byte_count, tag.created_at, now);
+                    self.counts
+                        .delivered_records
+                        .fetch_add(record_count, Ordering::Relaxed);
+                    telemetry::blob_delivered(
+                        tag.tenant,
+                        tag.content_type,
+                        record_count,
+                        byte_count,
+                        tag.created_at,
+                        now,
+                    );
                     self.live.delivered(record_count, byte_count, now);
                     debug!(tenant = %tag.tenant, content_id = %tag.content_id, record_count, "blob delivered");
                 }
@@ -224,25 +288,41 @@ impl Settler {
             Ending::RetryLater { not_before, reason } => {
                 self.counts.retried_blobs.fetch_add(1, Ordering::Relaxed);
                 debug!(tenant = %tag.tenant, content_id = %tag.content_id, reason, "blob put back");
-                self.live.blob_failed(tag.tenant, tag.content_type, &reason, Some(not_before), now);
-                self.write(LedgerOperation::PutBack, self.ledger.retry_later(lease, not_before, &reason)).await;
+                self.live
+                    .blob_failed(tag.tenant, tag.content_type, &reason, Some(not_before), now);
+                self.write(
+                    LedgerOperation::PutBack,
+                    self.ledger.retry_later(lease, not_before, &reason),
+                )
+                .await;
             }
             Ending::Expire { reason } => {
                 self.counts.expired_blobs.fetch_add(1, Ordering::Relaxed);
                 error!(tenant = %tag.tenant, content_id = %tag.content_id, reason, "blob is gone");
                 telemetry::blob_expired(tag.tenant, tag.content_type);
-                self.live.blob_failed(tag.tenant, tag.content_type, &reason, None, now);
-                self.write(LedgerOperation::PutBack, self.ledger.expire(lease, &reason, now)).await;
+                self.live
+                    .blob_failed(tag.tenant, tag.content_type, &reason, None, now);
+                self.write(
+                    LedgerOperation::PutBack,
+                    self.ledger.expire(lease, &reason, now),
+                )
+                .await;
             }
             Ending::Quarantine { reason, bytes } => {
                 self.counts.quarantined.fetch_add(1, Ordering::Relaxed);
                 error!(tenant = %tag.tenant, content_id = %tag.content_id, reason, "blob quarantined");
                 telemetry::blob_quarantined(tag.tenant, tag.content_type);
-                self.live.blob_failed(tag.tenant, tag.content_type, &reason, None, now);
-                self.write(LedgerOperation::PutBack, self.ledger.quarantine(lease, &reason, bytes, now)).await;
+                self.live
+                    .blob_failed(tag.tenant, tag.content_type, &reason, None, now);
+                self.write(
+                    LedgerOperation::PutBack,
+                    self.ledger.quarantine(lease, &reason, bytes, now),
+                )
+                .await;
             }
             Ending::Release => {
-                self.write(LedgerOperation::PutBack, self.ledger.release(vec![lease])).await;
+                self.write(LedgerOperation::PutBack, self.ledger.release(vec![lease]))
+                    .await;
             }
         }
     }
@@ -262,7 +342,11 @@ impl Settler {
             }
             Err(cause) => {
                 telemetry::ledger_failed(operation);
-                error!(operation = operation.as_str(), cause = &cause as &dyn std::error::Error, "ledger write failed");
+                error!(
+                    operation = operation.as_str(),
+                    cause = &cause as &dyn std::error::Error,
+                    "ledger write failed"
+                );
                 None
             }
         }
@@ -292,7 +376,9 @@ struct Complete {
 /// is needed, and a simulation repeats itself.
 pub(super) fn plan_pause(tries: u32, seed: impl std::hash::Hash) -> Duration {
     const LONGEST: Duration = Duration::from_secs(300);
-    let whole = Duration::from_secs(1).saturating_mul(1 << tries.saturating_sub(1).min(20)).min(LONGEST);
+    let whole = Duration::from_secs(1)
+        .saturating_mul(1 << tries.saturating_sub(1).min(20))
+        .min(LONGEST);
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     (tries, seed).hash(&mut hasher);
     whole.mul_f64(1.0 - (hasher.digest() % 1_000) as f64 / 2_000.0)
@@ -310,7 +396,10 @@ impl Pauses {
         let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, count) = pauses.entry(tenant).or_insert((now, 0));
         if !Self::is_ahead(*until, now) {
-            *until = now + Duration::from_secs(30).saturating_mul(1 << (*count).min(10)).min(Self::LONGEST);
+            *until = now
+                + Duration::from_secs(30)
+                    .saturating_mul(1 << (*count).min(10))
+                    .min(Self::LONGEST);
             *count += 1;
         }
         *until
@@ -318,18 +407,29 @@ impl Pauses {
 
     /// The tenant works again.
     pub(crate) fn clear(&self, tenant: TenantId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&tenant);
     }
 
     /// Whether the tenant is to be left alone at `now`.
     pub(crate) fn is_paused(&self, tenant: TenantId, now: Timestamp) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).is_some_and(|(until, _)| Self::is_ahead(*until, now))
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tenant)
+            .is_some_and(|(until, _)| Self::is_ahead(*until, now))
     }
 
     /// All tenants to be left alone at `now`.
     pub(crate) fn paused(&self, now: Timestamp) -> Vec<TenantId> {
         let pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses.iter().filter(|(_, (until, _))| Self::is_ahead(*until, now)).map(|(tenant, _)| *tenant).collect()
+        pauses
+            .iter()
+            .filter(|(_, (until, _))| Self::is_ahead(*until, now))
+            .map(|(tenant, _)| *tenant)
+            .collect()
     }
 
     /// A pause that would last longer than any is one that began before the clock was set back.

@@ -1,5 +1,6 @@
 //! Passes of delivering, with a scripted Microsoft, scripted sinks and a real ledger.
 
+mod batches;
 mod blobs;
 mod interleavings;
 mod restarts;
@@ -43,8 +44,15 @@ fn deliverer_with(
 
 /// One pass that nobody stops. All memory is given back behind it.
 async fn pass(deliverer: &Arc<Deliverer>) -> PassCounts {
-    let counts = deliverer.deliver_due(&CancellationToken::new(), &CancellationToken::new()).await.unwrap();
-    assert_eq!(deliverer.memory.held_bytes(), 0, "a pass leaves no memory held");
+    let counts = deliverer
+        .deliver_due(&CancellationToken::new(), &CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(
+        deliverer.memory.held_bytes(),
+        0,
+        "a pass leaves no memory held"
+    );
     counts
 }
 
@@ -70,7 +78,11 @@ async fn attempts(scene: &Scene) -> u32 {
         except_tenants: Vec::new(),
         for_sinks: Vec::new(),
     };
-    let leases = scene.ledger.lease(&request, scene.now() + Duration::from_secs(7 * 24 * 3600)).await.unwrap();
+    let leases = scene
+        .ledger
+        .lease(&request, scene.now() + Duration::from_secs(7 * 24 * 3600))
+        .await
+        .unwrap();
     let [lease] = <[Lease; 1]>::try_from(leases).expect("one blob waits");
     let attempts = lease.attempts() - 1;
     scene.ledger.release(vec![lease]).await.unwrap();

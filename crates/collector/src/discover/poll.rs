@@ -61,7 +61,9 @@ pub async fn poll_content(
         && first.start() > listed_until
     {
         warn!(%tenant, %content_type, from = %listed_until, to = %first.start(), "content of this time can be listed no more");
-        ledger.note_unlistable(tenant, content_type, first.start()).await?;
+        ledger
+            .note_unlistable(tenant, content_type, first.start())
+            .await?;
     }
     let mut new_count = 0;
     let mut unusable = Vec::new();
@@ -72,11 +74,16 @@ pub async fn poll_content(
         // A window with an entry that could not be noted was not listed: calling it so would lose the blob in silence.
         // Nor is one after it: if it were the first ever noted, listing would go on behind it and never come back.
         if unusable.is_empty() {
-            ledger.note_listed(tenant, content_type, window, now).await?;
+            ledger
+                .note_listed(tenant, content_type, window, now)
+                .await?;
         }
     }
     if let Some(first) = unusable.first() {
-        return Err(Error::UnusableEntries { count: unusable.len(), first: first.why.clone() });
+        return Err(Error::UnusableEntries {
+            count: unusable.len(),
+            first: first.why.clone(),
+        });
     }
     telemetry::polled(tenant, content_type, now);
     Ok(new_count)
@@ -101,14 +108,21 @@ async fn list_window(
     let mut page = microsoft.list_content(content_type, window).await?;
     let mut listed = Listed::default();
     for _ in 0..MAX_PAGES {
-        let ContentPage { blobs, refused, next_page } = page;
+        let ContentPage {
+            blobs,
+            refused,
+            next_page,
+        } = page;
         for entry in refused {
             warn!(%tenant, %content_type, why = %entry.why, "an entry of the listing was refused");
             listed.unusable.push(entry);
         }
         debug!(%tenant, %content_type, blob_count = blobs.len(), "page listed");
         if !blobs.is_empty() {
-            let seen = blobs.into_iter().map(|blob| seen_blob(microsoft, blob, SeenVia::Listing)).collect();
+            let seen = blobs
+                .into_iter()
+                .map(|blob| seen_blob(microsoft, blob, SeenVia::Listing))
+                .collect();
             let new = ledger.note_seen(seen, now).await?;
             telemetry::blobs_seen(tenant, content_type, SeenVia::Listing, new);
             listed.new_count += new;

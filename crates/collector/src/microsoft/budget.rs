@@ -63,7 +63,8 @@ impl Budget {
         let now = Instant::now();
         let mut state = self.state();
         if now >= state.deaf_until {
-            state.per_minute = (self.recovered(&state, now) / 2.0).max(FLOOR_PER_MINUTE.min(self.full_per_minute));
+            state.per_minute =
+                (self.recovered(&state, now) / 2.0).max(FLOOR_PER_MINUTE.min(self.full_per_minute));
             state.changed_at = now;
         }
         let pause = retry_after.unwrap_or(DEFAULT_PAUSE);
@@ -90,13 +91,19 @@ impl Budget {
     }
 
     fn recovered(&self, state: &State, now: Instant) -> f64 {
-        let minutes = now.saturating_duration_since(state.changed_at).as_secs_f64() / 60.0;
-        (state.per_minute + self.full_per_minute * RECOVERY_PER_MINUTE * minutes).min(self.full_per_minute)
+        let minutes = now
+            .saturating_duration_since(state.changed_at)
+            .as_secs_f64()
+            / 60.0;
+        (state.per_minute + self.full_per_minute * RECOVERY_PER_MINUTE * minutes)
+            .min(self.full_per_minute)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // Plain numbers: a panic elsewhere cannot have left them half changed.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use activity_api::{
-    AccessToken, ClientId, ClientSecretGrant, ContentPage, ContentType, Feed, NextStep, Origin, Reply, Subscriptions,
-    TenantId, TrustedUri, Webhook, Window,
+    AccessToken, ClientId, ClientSecretGrant, ContentPage, ContentType, Feed, NextStep, Origin,
+    Reply, Subscriptions, TenantId, TrustedUri, Webhook, Window,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -114,18 +114,41 @@ impl Microsoft {
     ///
     /// # Errors
     /// See [`Error::next_step`].
-    pub async fn list_content(&self, content_type: ContentType, window: Window) -> Result<ContentPage, Error> {
-        let reply = self.ask(RequestKind::ListContent, self.feed.list_content(content_type, window)).await?;
-        Ok(activity_api::read_content(&reply, &self.feed, content_type)?)
+    pub async fn list_content(
+        &self,
+        content_type: ContentType,
+        window: Window,
+    ) -> Result<ContentPage, Error> {
+        let reply = self
+            .ask(
+                RequestKind::ListContent,
+                self.feed.list_content(content_type, window),
+            )
+            .await?;
+        Ok(activity_api::read_content(
+            &reply,
+            &self.feed,
+            content_type,
+        )?)
     }
 
     /// A further page.
     ///
     /// # Errors
     /// See [`Error::next_step`].
-    pub async fn next_content_page(&self, content_type: ContentType, page: &TrustedUri) -> Result<ContentPage, Error> {
-        let reply = self.ask(RequestKind::ListContent, self.feed.next_page(page)).await?;
-        Ok(activity_api::read_content(&reply, &self.feed, content_type)?)
+    pub async fn next_content_page(
+        &self,
+        content_type: ContentType,
+        page: &TrustedUri,
+    ) -> Result<ContentPage, Error> {
+        let reply = self
+            .ask(RequestKind::ListContent, self.feed.next_page(page))
+            .await?;
+        Ok(activity_api::read_content(
+            &reply,
+            &self.feed,
+            content_type,
+        )?)
     }
 
     /// The tenant's subscriptions.
@@ -133,7 +156,12 @@ impl Microsoft {
     /// # Errors
     /// See [`Error::next_step`].
     pub async fn list_subscriptions(&self) -> Result<Subscriptions, Error> {
-        let reply = self.ask(RequestKind::ListSubscriptions, self.feed.list_subscriptions()).await?;
+        let reply = self
+            .ask(
+                RequestKind::ListSubscriptions,
+                self.feed.list_subscriptions(),
+            )
+            .await?;
         Ok(activity_api::read_subscriptions(&reply)?)
     }
 
@@ -141,11 +169,20 @@ impl Microsoft {
     ///
     /// # Errors
     /// See [`Error::next_step`].
-    pub async fn start_subscription(&self, content_type: ContentType, webhook: Option<&Webhook>) -> Result<(), Error> {
+    pub async fn start_subscription(
+        &self,
+        content_type: ContentType,
+        webhook: Option<&Webhook>,
+    ) -> Result<(), Error> {
         // A refusal is read as well: "already enabled" comes as one, and means success.
-        match self.send(RequestKind::Start, self.feed.start(content_type, webhook)).await {
+        match self
+            .send(RequestKind::Start, self.feed.start(content_type, webhook))
+            .await
+        {
             Ok(_) => Ok(()),
-            Err(Refusal { reply: Some(reply), .. }) => Ok(activity_api::read_start(&reply).map(|_| ())?),
+            Err(Refusal {
+                reply: Some(reply), ..
+            }) => Ok(activity_api::read_start(&reply).map(|_| ())?),
             Err(refusal) => Err(refusal.error),
         }
     }
@@ -155,7 +192,9 @@ impl Microsoft {
     /// # Errors
     /// See [`Error::next_step`].
     pub async fn stop_subscription(&self, content_type: ContentType) -> Result<(), Error> {
-        let reply = self.ask(RequestKind::Stop, self.feed.stop(content_type)).await?;
+        let reply = self
+            .ask(RequestKind::Stop, self.feed.stop(content_type))
+            .await?;
         Ok(activity_api::read_stop(&reply)?)
     }
 
@@ -164,7 +203,10 @@ impl Microsoft {
     /// # Errors
     /// See [`Error::next_step`]. A uri that is not this tenant's on Microsoft's host is refused before anything is sent.
     pub async fn open_blob(&self, uri: &str) -> Result<http::Response<Body>, Error> {
-        let uri = self.feed.trust(uri).map_err(activity_api::Error::UntrustedUri)?;
+        let uri = self
+            .feed
+            .trust(uri)
+            .map_err(activity_api::Error::UntrustedUri)?;
         Ok(self.send(RequestKind::Blob, self.feed.blob(&uri)).await?)
     }
 
@@ -178,17 +220,27 @@ impl Microsoft {
     async fn ask(&self, kind: RequestKind, request: http::Request<Bytes>) -> Result<Reply, Error> {
         let (head, body) = self.send(kind, request).await?.into_parts();
         let body = inflate_whole(&head.headers, body.collect(MAX_REPLY_BYTES).await?)?;
-        Ok(Reply { status: head.status, headers: head.headers, body })
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
     }
 
     /// Sends a request with a token, within the budget. A refused token is replaced once: it may have been revoked
     /// before its time. Any status but success is a refusal.
-    async fn send(&self, kind: RequestKind, request: http::Request<Bytes>) -> Result<http::Response<Body>, Refusal> {
+    async fn send(
+        &self,
+        kind: RequestKind,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Body>, Refusal> {
         let mut has_renewed = false;
         loop {
             let token = self.token().await?;
             let mut request = request.clone();
-            request.headers_mut().insert(http::header::AUTHORIZATION, token.authorization());
+            request
+                .headers_mut()
+                .insert(http::header::AUTHORIZATION, token.authorization());
             self.budget.take().await;
             let response = match self.http.send(request).await {
                 Ok(response) => response,
@@ -216,7 +268,10 @@ impl Microsoft {
                 self.forget_token(&token).await;
                 continue;
             }
-            return Err(Refusal { error: error.into(), reply: Some(reply) });
+            return Err(Refusal {
+                error: error.into(),
+                reply: Some(reply),
+            });
         }
     }
 
@@ -235,7 +290,10 @@ impl Microsoft {
                 // At half its life when it lives shorter than twice that: else every request would want a new one.
                 let lifetime = token.expires_at().duration_since(now).unsigned_abs();
                 let renew_at = token.expires_at() - RENEW_BEFORE.min(lifetime / 2);
-                *held = Some(HeldToken { token: Arc::clone(&token), renew_at });
+                *held = Some(HeldToken {
+                    token: Arc::clone(&token),
+                    renew_at,
+                });
                 Ok(token)
             }
             // The old one is good for a while yet; the login service may be back by then.
@@ -251,18 +309,30 @@ impl Microsoft {
     }
 
     async fn fetch_token(&self) -> Result<AccessToken, Error> {
-        let grant = ClientSecretGrant { client_id: self.client_id, client_secret: &self.client_secret };
-        let request = activity_api::token_request(&self.login, self.tenant(), &self.resource, &grant);
+        let grant = ClientSecretGrant {
+            client_id: self.client_id,
+            client_secret: &self.client_secret,
+        };
+        let request =
+            activity_api::token_request(&self.login, self.tenant(), &self.resource, &grant);
         // Counted apart from the budget: the login service has limits of its own.
         let response = match self.http.send(request).await {
             Ok(response) => response,
             Err(error) => {
-                telemetry::request(self.tenant(), RequestKind::Token, RequestOutcome::Unreachable);
+                telemetry::request(
+                    self.tenant(),
+                    RequestKind::Token,
+                    RequestOutcome::Unreachable,
+                );
                 return Err(error.into());
             }
         };
         let (head, body) = response.into_parts();
-        let reply = Reply { status: head.status, headers: head.headers, body: body.collect(MAX_ERROR_BYTES).await? };
+        let reply = Reply {
+            status: head.status,
+            headers: head.headers,
+            body: body.collect(MAX_ERROR_BYTES).await?,
+        };
         let token = activity_api::read_token(&reply, self.clock.now());
         let result = token.as_ref().map_or_else(outcome, |_| RequestOutcome::Ok);
         telemetry::request(self.tenant(), RequestKind::Token, result);
@@ -272,7 +342,10 @@ impl Microsoft {
     async fn forget_token(&self, refused: &Arc<AccessToken>) {
         let mut held = self.token.lock().await;
         // Another worker may have replaced it already.
-        if held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.token, refused)) {
+        if held
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(&held.token, refused))
+        {
             *held = None;
         }
     }
@@ -280,7 +353,9 @@ impl Microsoft {
 
 impl std::fmt::Debug for Microsoft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Microsoft").field("tenant", &self.tenant()).finish_non_exhaustive()
+        f.debug_struct("Microsoft")
+            .field("tenant", &self.tenant())
+            .finish_non_exhaustive()
     }
 }
 
@@ -307,7 +382,11 @@ async fn read_refusal(response: http::Response<Body>) -> Reply {
     // A body that cannot be read leaves the status to judge by.
     let body = body.collect(MAX_ERROR_BYTES).await.unwrap_or_default();
     let body = inflate_whole(&head.headers, body).unwrap_or_default();
-    Reply { status: head.status, headers: head.headers, body }
+    Reply {
+        status: head.status,
+        headers: head.headers,
+        body,
+    }
 }
 
 /// The body as plain bytes: replies are asked for compressed, and none of a size that is read whole may hide a bomb.
@@ -317,12 +396,17 @@ fn inflate_whole(headers: &http::HeaderMap, body: Bytes) -> Result<Bytes, crate:
         return Ok(body);
     }
     let mut plain = Vec::new();
-    let mut inflater = flate2::bufread::MultiGzDecoder::new(&body[..]).take(MAX_REPLY_BYTES as u64 + 1);
+    let mut inflater =
+        flate2::bufread::MultiGzDecoder::new(&body[..]).take(MAX_REPLY_BYTES as u64 + 1);
     inflater
         .read_to_end(&mut plain)
-        .map_err(|error| crate::http::Error::Connection { what: format!("the reply's gzip is broken: {error}") })?;
+        .map_err(|error| crate::http::Error::Connection {
+            what: format!("the reply's gzip is broken: {error}"),
+        })?;
     if plain.len() > MAX_REPLY_BYTES {
-        return Err(crate::http::Error::TooLong { max_bytes: MAX_REPLY_BYTES });
+        return Err(crate::http::Error::TooLong {
+            max_bytes: MAX_REPLY_BYTES,
+        });
     }
     Ok(plain.into())
 }

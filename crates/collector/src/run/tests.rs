@@ -9,31 +9,59 @@ use super::*;
 use crate::config::{LedgerConfig, ListenConfig, TlsConfig};
 use crate::sinks::testing::records;
 use crate::testing::{
-    Answer, CONTENT_TYPE, FakeSink, Scene, TestLedger, Turn, blob_text, blob_uri, other_tenant, start, tenant, tenant_config,
+    Answer, CONTENT_TYPE, FakeSink, Scene, TestLedger, Turn, blob_text, blob_uri, other_tenant,
+    start, tenant, tenant_config,
 };
 
 fn config(content_types: &[ContentType]) -> Config {
     Config {
-        tenants: vec![tenant_config(tenant(), content_types), tenant_config(other_tenant(), content_types)],
+        tenants: vec![
+            tenant_config(tenant(), content_types),
+            tenant_config(other_tenant(), content_types),
+        ],
         tls: TlsConfig::default(),
-        listen: ListenConfig { address: SocketAddr::from(([127, 0, 0, 1], 0)) },
+        listen: ListenConfig {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        },
         webhook: None,
-        ledger: LedgerConfig::Sqlite { path: PathBuf::new() },
-        poll: PollConfig { interval: Duration::from_secs(60), first_lookback: Duration::from_secs(3600) },
-        fetch: FetchConfig { max_concurrent: 4, max_memory_bytes: 16 * 1024 * 1024, requests_per_minute: 2_000 },
+        ledger: LedgerConfig::Sqlite {
+            path: PathBuf::new(),
+        },
+        poll: PollConfig {
+            interval: Duration::from_secs(60),
+            first_lookback: Duration::from_secs(3600),
+        },
+        fetch: FetchConfig {
+            max_concurrent: 4,
+            max_memory_bytes: 16 * 1024 * 1024,
+            requests_per_minute: 2_000,
+        },
         sinks: Vec::new(),
     }
 }
 
 fn pipeline(scene: &Scene, sinks: &[&Arc<FakeSink>]) -> Pipeline {
-    let sinks = sinks.iter().map(|sink| Arc::<FakeSink>::clone(sink) as Arc<dyn Sink>).collect();
+    let sinks = sinks
+        .iter()
+        .map(|sink| Arc::<FakeSink>::clone(sink) as Arc<dyn Sink>)
+        .collect();
     let ledger = Arc::<TestLedger>::clone(&scene.ledger);
-    Pipeline::new(&config(&[CONTENT_TYPE]), sinks, &scene.transport(), ledger, scene.clock(), Live::new(start()))
+    Pipeline::new(
+        &config(&[CONTENT_TYPE]),
+        sinks,
+        &scene.transport(),
+        ledger,
+        scene.clock(),
+        Live::new(start()),
+    )
 }
 
 /// Microsoft has these blobs for a tenant, three records each, and lists them.
 fn offer(scene: &Scene, tenant: TenantId, names: &[&str], first_record: usize) {
-    let (created, expires) = (start() - Duration::from_secs(60), start() + Duration::from_secs(6 * 24 * 3600));
+    let (created, expires) = (
+        start() - Duration::from_secs(60),
+        start() + Duration::from_secs(6 * 24 * 3600),
+    );
     let entries: Vec<_> = names
         .iter()
         .enumerate()
@@ -43,7 +71,10 @@ fn offer(scene: &Scene, tenant: TenantId, names: &[&str], first_record: usize) {
             format!(r#"{{"contentType":"{CONTENT_TYPE}","contentId":"{name}","contentUri":"{uri}","contentCreated":"{created}","contentExpiration":"{expires}"}}"#)
         })
         .collect();
-    scene.microsoft.on(&format!("content/{tenant}/{CONTENT_TYPE}"), [Answer::ok(format!("[{}]", entries.join(",")))]);
+    scene.microsoft.on(
+        &format!("content/{tenant}/{CONTENT_TYPE}"),
+        [Answer::ok(format!("[{}]", entries.join(",")))],
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,8 +87,18 @@ async fn one_pass_brings_everything_from_microsoft_to_every_sink() {
     pipeline.start().await.unwrap();
     let step = pipeline.run_once(&CancellationToken::new()).await.unwrap();
     assert!(step.is_clean());
-    assert_eq!((step.new_blobs, step.delivery.delivered_blobs, step.delivery.delivered_records), (3, 3, 9));
-    assert_eq!((file.taken_sorted(), splunk.taken_sorted()), (records(0, 9), records(0, 9)));
+    assert_eq!(
+        (
+            step.new_blobs,
+            step.delivery.delivered_blobs,
+            step.delivery.delivered_records
+        ),
+        (3, 3, 9)
+    );
+    assert_eq!(
+        (file.taken_sorted(), splunk.taken_sorted()),
+        (records(0, 9), records(0, 9))
+    );
     assert_eq!((file.tick_count(), file.resumed()), (1, vec![None]));
     assert_eq!(scene.microsoft.count(&format!("start/{CONTENT_TYPE}")), 2);
 
@@ -80,7 +121,13 @@ async fn a_restart_puts_the_sinks_back_and_repeats_nothing() {
     let scene = scene.restarted();
     let second = pipeline(&scene, &[&file]);
     second.start().await.unwrap();
-    assert!(second.run_once(&CancellationToken::new()).await.unwrap().is_clean());
+    assert!(
+        second
+            .run_once(&CancellationToken::new())
+            .await
+            .unwrap()
+            .is_clean()
+    );
     assert_eq!(file.resumed(), [None, Some("6".to_owned())]);
     assert_eq!(file.taken_sorted(), records(0, 6));
 }
@@ -98,10 +145,16 @@ async fn a_sink_that_cannot_begin_keeps_the_pipeline_from_beginning() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_tenant_does_not_keep_the_others_from_being_listed() {
-    for answer in [Answer::refused(401, "AF10001"), Answer::status(503, ""), Answer::no_connection()] {
+    for answer in [
+        Answer::refused(401, "AF10001"),
+        Answer::status(503, ""),
+        Answer::no_connection(),
+    ] {
         let scene = Scene::new();
         offer(&scene, other_tenant(), &["c"], 0);
-        scene.microsoft.on(&format!("content/{}/{CONTENT_TYPE}", tenant()), [answer]);
+        scene
+            .microsoft
+            .on(&format!("content/{}/{CONTENT_TYPE}", tenant()), [answer]);
         let sink = FakeSink::new("file");
         let pipeline = pipeline(&scene, &[&sink]);
         let (new_blobs, failed) = pipeline.discover_once().await;
@@ -118,11 +171,18 @@ async fn a_tenant_whose_credential_is_refused_is_left_alone_for_a_while() {
     let scene = Scene::new();
     offer(&scene, tenant(), &["a"], 0);
     let refusal = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret.","error_codes":[7000215]}"#;
-    scene.microsoft.on(&format!("token/{}", tenant()), [Answer::status(401, refusal)]);
+    scene.microsoft.on(
+        &format!("token/{}", tenant()),
+        [Answer::status(401, refusal)],
+    );
     let pipeline = pipeline(&scene, &[&FakeSink::new("file")]);
     let token = format!("token/{}", tenant());
     assert_eq!(pipeline.discover_once().await, (0, 1));
-    assert_eq!(scene.microsoft.count(&token), 1, "one refusal is enough for all its content types");
+    assert_eq!(
+        scene.microsoft.count(&token),
+        1,
+        "one refusal is enough for all its content types"
+    );
     assert_eq!(pipeline.discover_once().await, (0, 1));
     assert_eq!(scene.microsoft.count(&token), 1);
     // Mended, and its pause over.
@@ -137,7 +197,9 @@ async fn a_subscription_that_somebody_ended_is_started_again() {
     let pipeline = pipeline(&scene, &[&FakeSink::new("file")]);
     pipeline.discover_once().await;
     tokio::time::advance(Duration::from_secs(5 * 60)).await;
-    scene.microsoft.on("content", [Answer::refused(400, "AF20022")]);
+    scene
+        .microsoft
+        .on("content", [Answer::refused(400, "AF20022")]);
     assert_eq!(pipeline.discover_once().await, (0, 2));
     // Microsoft asks for fifteen minutes between two starts.
     tokio::time::advance(Duration::from_secs(10 * 60)).await;
@@ -150,15 +212,23 @@ async fn a_subscription_that_somebody_ended_is_started_again() {
 async fn what_is_left_undone_is_not_called_clean() {
     let scene = Scene::new();
     offer(&scene, tenant(), &["a"], 0);
-    scene.microsoft.on("blob/a", [Answer::refused(401, "AF10001")]);
-    let step = pipeline(&scene, &[&FakeSink::new("file")]).run_once(&CancellationToken::new()).await.unwrap();
+    scene
+        .microsoft
+        .on("blob/a", [Answer::refused(401, "AF10001")]);
+    let step = pipeline(&scene, &[&FakeSink::new("file")])
+        .run_once(&CancellationToken::new())
+        .await
+        .unwrap();
     assert!(!step.is_clean(), "{step:?}");
 
     let scene = Scene::new();
     offer(&scene, tenant(), &["a"], 0);
     let sink = FakeSink::new("file");
     sink.always(Turn::FailForGood);
-    let step = pipeline(&scene, &[&sink]).run_once(&CancellationToken::new()).await.unwrap();
+    let step = pipeline(&scene, &[&sink])
+        .run_once(&CancellationToken::new())
+        .await
+        .unwrap();
     assert!(!step.is_clean(), "{step:?}");
 }
 
@@ -177,7 +247,11 @@ async fn a_running_pipeline_collects_what_appears_and_what_it_is_told_of() {
     assert!(pipeline.live.is_running());
     offer(&scene, tenant(), &["a"], 0);
     tokio::time::sleep(Duration::from_secs(31)).await;
-    assert_eq!(sink.taken(), records(0, 3), "listed at the next minute and delivered at once");
+    assert_eq!(
+        sink.taken(),
+        records(0, 3),
+        "listed at the next minute and delivered at once"
+    );
 
     // A notification: noted by somebody else, who then gives news.
     scene.add_blob("told", &records(3, 3)).await;
@@ -203,7 +277,10 @@ async fn a_running_pipeline_takes_up_a_sink_that_recovers() {
     });
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let tried = sink.batches().len();
-    assert!((60..200).contains(&tried), "tried about once a minute: {tried}");
+    assert!(
+        (60..200).contains(&tried),
+        "tried about once a minute: {tried}"
+    );
     sink.script([]);
     tokio::time::sleep(Duration::from_secs(65)).await;
     assert_eq!(sink.taken(), records(0, 3));
@@ -215,8 +292,13 @@ async fn a_running_pipeline_takes_up_a_sink_that_recovers() {
 async fn told_to_stop_it_ends_within_the_grace_whatever_hangs() {
     let scene = Scene::new();
     offer(&scene, tenant(), &["a", "stuck"], 0);
-    scene.microsoft.on("blob/stuck", [Answer::ok("[").then_silence()]);
-    scene.microsoft.on(&format!("content/{}/{CONTENT_TYPE}", other_tenant()), [Answer::ok("[").then_silence()]);
+    scene
+        .microsoft
+        .on("blob/stuck", [Answer::ok("[").then_silence()]);
+    scene.microsoft.on(
+        &format!("content/{}/{CONTENT_TYPE}", other_tenant()),
+        [Answer::ok("[").then_silence()],
+    );
     let sink = FakeSink::new("hung");
     sink.always(Turn::Hang);
     let pipeline = Arc::new(pipeline(&scene, &[&sink]));
@@ -230,7 +312,11 @@ async fn told_to_stop_it_ends_within_the_grace_whatever_hangs() {
     let told_at = Instant::now();
     stop.cancel();
     running.await.unwrap();
-    assert!(told_at.elapsed() <= GRACE + Duration::from_secs(1), "{:?}", told_at.elapsed());
+    assert!(
+        told_at.elapsed() <= GRACE + Duration::from_secs(1),
+        "{:?}",
+        told_at.elapsed()
+    );
     let stream = scene.stream().await;
     assert_eq!((stream.pending_count, stream.leased_count), (2, 0));
 }

@@ -79,7 +79,8 @@ pub struct Refused {
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Failure {
-    /// How many records at the head of the batch are safe. The next try starts behind them.
+    /// How many records at the head of the batch are safe. The next try starts behind them. Always 0 for a sink with
+    /// a position: without a receipt its position is not committed, so nothing of the batch is safe.
     pub delivered_count: usize,
     /// Those among them that the sink can never take.
     pub refused: Vec<Refused>,
@@ -90,7 +91,11 @@ pub struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { delivered_count: 0, refused: Vec::new(), error }
+        Self {
+            delivered_count: 0,
+            refused: Vec::new(),
+            error,
+        }
     }
 }
 

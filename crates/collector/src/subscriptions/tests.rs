@@ -9,7 +9,10 @@ const BOTH: [ContentType; 2] = [ContentType::Exchange, ContentType::SharePoint];
 const URL: &str = "https://collector.example.net/api/o365/webhook";
 
 fn webhook() -> WebhookConfig {
-    WebhookConfig { public_url: URL.to_owned(), auth_id: SecretString::from("s3cr3t") }
+    WebhookConfig {
+        public_url: URL.to_owned(),
+        auth_id: SecretString::from("s3cr3t"),
+    }
 }
 
 fn subscription(content_type: &str, status: &str, webhook: &str) -> String {
@@ -25,13 +28,23 @@ fn list(entries: &[String]) -> Answer {
 }
 
 async fn keep(scene: &Scene, webhook: Option<&WebhookConfig>) -> Result<usize, Error> {
-    keep_subscribed(&scene.door(tenant()), &BOTH, webhook, &*scene.ledger, scene.now()).await
+    keep_subscribed(
+        &scene.door(tenant()),
+        &BOTH,
+        webhook,
+        &*scene.ledger,
+        scene.now(),
+    )
+    .await
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_what_is_not_subscribed_to_is_started() {
     let scene = Scene::new();
-    scene.microsoft.on("subscriptions", [list(&[subscription("Audit.SharePoint", "enabled", "null")])]);
+    scene.microsoft.on(
+        "subscriptions",
+        [list(&[subscription("Audit.SharePoint", "enabled", "null")])],
+    );
     assert_eq!(keep(&scene, None).await.unwrap(), 1);
     let starts = scene.microsoft.sent_of("start/Audit.Exchange");
     assert_eq!(starts.len(), 1);
@@ -42,10 +55,13 @@ async fn only_what_is_not_subscribed_to_is_started() {
 #[tokio::test(start_paused = true)]
 async fn a_disabled_subscription_is_started() {
     let scene = Scene::new();
-    scene.microsoft.on("subscriptions", [list(&[
-        subscription("Audit.Exchange", "disabled", "null"),
-        subscription("Audit.SharePoint", "disabled", "null"),
-    ])]);
+    scene.microsoft.on(
+        "subscriptions",
+        [list(&[
+            subscription("Audit.Exchange", "disabled", "null"),
+            subscription("Audit.SharePoint", "disabled", "null"),
+        ])],
+    );
     assert_eq!(keep(&scene, None).await.unwrap(), 2);
 }
 
@@ -59,13 +75,25 @@ async fn a_webhook_that_is_as_configured_is_left_alone_and_any_other_is_replaced
         ("null".to_owned(), true),
     ] {
         let scene = Scene::new();
-        let subscriptions =
-            [subscription("Audit.Exchange", "enabled", &found), subscription("Audit.SharePoint", "enabled", &hook("enabled", URL))];
+        let subscriptions = [
+            subscription("Audit.Exchange", "enabled", &found),
+            subscription("Audit.SharePoint", "enabled", &hook("enabled", URL)),
+        ];
         scene.microsoft.on("subscriptions", [list(&subscriptions)]);
-        assert_eq!(keep(&scene, Some(&webhook())).await.unwrap(), usize::from(is_started), "{found}");
+        assert_eq!(
+            keep(&scene, Some(&webhook())).await.unwrap(),
+            usize::from(is_started),
+            "{found}"
+        );
         for start in scene.microsoft.sent_of("start/Audit.Exchange") {
             let body: serde_json::Value = serde_json::from_slice(start.body()).unwrap();
-            assert_eq!((body["webhook"]["address"].as_str(), body["webhook"]["authId"].as_str()), (Some(URL), Some("s3cr3t")));
+            assert_eq!(
+                (
+                    body["webhook"]["address"].as_str(),
+                    body["webhook"]["authId"].as_str()
+                ),
+                (Some(URL), Some("s3cr3t"))
+            );
         }
         // Without a webhook of our own, somebody else's is not ours to take away.
         assert_eq!(keep(&scene, None).await.unwrap(), 0, "{found}");
@@ -89,7 +117,11 @@ async fn a_subscription_is_not_started_twice_within_fifteen_minutes_nor_across_a
 async fn a_start_that_a_wrong_clock_noted_in_the_future_delays_nothing() {
     let scene = Scene::new();
     let fact = format!("subscription-start/{}/Audit.Exchange", tenant());
-    scene.ledger.remember(&fact, "2099-01-01T00:00:00Z").await.unwrap();
+    scene
+        .ledger
+        .remember(&fact, "2099-01-01T00:00:00Z")
+        .await
+        .unwrap();
     assert_eq!(keep(&scene, None).await.unwrap(), 2);
 }
 
@@ -104,11 +136,26 @@ async fn a_start_is_noted_before_it_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_subscription_whose_webhook_microsoft_does_not_accept_is_started_without_it() {
     let scene = Scene::new();
-    scene.microsoft.on("start/Audit.Exchange", [Answer::refused(400, "AF20021"), Answer::ok(r#"{"status":"enabled"}"#)]);
+    scene.microsoft.on(
+        "start/Audit.Exchange",
+        [
+            Answer::refused(400, "AF20021"),
+            Answer::ok(r#"{"status":"enabled"}"#),
+        ],
+    );
     assert_eq!(keep(&scene, Some(&webhook())).await.unwrap(), 2);
-    let bodies: Vec<_> = scene.microsoft.sent_of("start/Audit.Exchange").iter().map(|start| start.body().clone()).collect();
+    let bodies: Vec<_> = scene
+        .microsoft
+        .sent_of("start/Audit.Exchange")
+        .iter()
+        .map(|start| start.body().clone())
+        .collect();
     assert_eq!(bodies.len(), 2);
-    assert!(bodies[0].windows(URL.len()).any(|window| window == URL.as_bytes()));
+    assert!(
+        bodies[0]
+            .windows(URL.len())
+            .any(|window| window == URL.as_bytes())
+    );
     assert_eq!(bodies[1], "{}");
     assert_eq!(scene.microsoft.count("start/Audit.SharePoint"), 1);
 }
@@ -116,7 +163,9 @@ async fn a_subscription_whose_webhook_microsoft_does_not_accept_is_started_witho
 #[tokio::test(start_paused = true)]
 async fn one_content_type_that_cannot_be_started_does_not_keep_the_others_from_it() {
     let scene = Scene::new();
-    scene.microsoft.on("start/Audit.Exchange", [Answer::refused(400, "AF20020")]);
+    scene
+        .microsoft
+        .on("start/Audit.Exchange", [Answer::refused(400, "AF20020")]);
     assert_eq!(keep(&scene, None).await.unwrap(), 1);
     assert_eq!(scene.microsoft.count("start/Audit.SharePoint"), 1);
 }
@@ -124,8 +173,12 @@ async fn one_content_type_that_cannot_be_started_does_not_keep_the_others_from_i
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_cannot_be_collected_gets_no_further_start() {
     let scene = Scene::new();
-    scene.microsoft.on("start/Audit.Exchange", [Answer::refused(401, "AF10001")]);
-    let Error::Microsoft(error) = keep(&scene, None).await.unwrap_err() else { panic!("it is Microsoft's") };
+    scene
+        .microsoft
+        .on("start/Audit.Exchange", [Answer::refused(401, "AF10001")]);
+    let Error::Microsoft(error) = keep(&scene, None).await.unwrap_err() else {
+        panic!("it is Microsoft's")
+    };
     assert!(matches!(error.next_step(), NextStep::StopTenant(_)));
     assert_eq!(scene.microsoft.count("start/Audit.SharePoint"), 0);
 }

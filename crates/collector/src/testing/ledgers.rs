@@ -8,8 +8,8 @@ use activity_api::{ContentType, TenantId, Window};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use ledger::{
-    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, QuarantinedItem,
-    QuarantinedRecord, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary,
+    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch,
+    QuarantinedItem, QuarantinedRecord, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary,
 };
 use tokio::runtime::Handle;
 
@@ -39,7 +39,12 @@ impl TestLedger {
 
     /// How often the method was called.
     pub(crate) fn call_count(&self, method: &str) -> u32 {
-        self.calls.lock().unwrap().get(method).copied().unwrap_or_default()
+        self.calls
+            .lock()
+            .unwrap()
+            .get(method)
+            .copied()
+            .unwrap_or_default()
     }
 
     fn enter(&self, method: &'static str) -> Result<(), Error> {
@@ -48,7 +53,10 @@ impl TestLedger {
             Some(left) if *left > 0 => {
                 *left -= 1;
                 let source = Arc::new(std::io::Error::other("as the test wants it"));
-                Err(Error::Unavailable { what: "anything", source })
+                Err(Error::Unavailable {
+                    what: "anything",
+                    source,
+                })
             }
             _ => Ok(()),
         }
@@ -57,7 +65,9 @@ impl TestLedger {
 
 async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(work)).await.unwrap()
+    tokio::task::spawn_blocking(move || runtime.block_on(work))
+        .await
+        .unwrap()
 }
 
 macro_rules! pass_on {
@@ -81,7 +91,12 @@ impl Ledger for TestLedger {
         window: Window,
         now: Timestamp,
     ) -> Result<(), Error> {
-        pass_on!(self, "note_listed", |inner| inner.note_listed(tenant, content_type, window, now))
+        pass_on!(self, "note_listed", |inner| inner.note_listed(
+            tenant,
+            content_type,
+            window,
+            now
+        ))
     }
 
     async fn note_unlistable(
@@ -90,11 +105,20 @@ impl Ledger for TestLedger {
         content_type: ContentType,
         before: Timestamp,
     ) -> Result<(), Error> {
-        pass_on!(self, "note_unlistable", |inner| inner.note_unlistable(tenant, content_type, before))
+        pass_on!(self, "note_unlistable", |inner| inner.note_unlistable(
+            tenant,
+            content_type,
+            before
+        ))
     }
 
-    async fn listed_until(&self, tenant: TenantId, content_type: ContentType) -> Result<Option<Timestamp>, Error> {
-        pass_on!(self, "listed_until", |inner| inner.listed_until(tenant, content_type))
+    async fn listed_until(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+    ) -> Result<Option<Timestamp>, Error> {
+        pass_on!(self, "listed_until", |inner| inner
+            .listed_until(tenant, content_type))
     }
 
     async fn listed_stretches(
@@ -102,7 +126,8 @@ impl Ledger for TestLedger {
         tenant: TenantId,
         content_type: ContentType,
     ) -> Result<Vec<ListedStretch>, Error> {
-        pass_on!(self, "listed_stretches", |inner| inner.listed_stretches(tenant, content_type))
+        pass_on!(self, "listed_stretches", |inner| inner
+            .listed_stretches(tenant, content_type))
     }
 
     async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Lease>, Error> {
@@ -115,7 +140,11 @@ impl Ledger for TestLedger {
         pass_on!(self, "renew", |inner| inner.renew(&keys, until))
     }
 
-    async fn acknowledge(&self, commit: SinkCommit, now: Timestamp) -> Result<Vec<Acknowledgement>, Error> {
+    async fn acknowledge(
+        &self,
+        commit: SinkCommit,
+        now: Timestamp,
+    ) -> Result<Vec<Acknowledgement>, Error> {
         pass_on!(self, "acknowledge", |inner| inner.acknowledge(commit, now))
     }
 
@@ -126,29 +155,53 @@ impl Ledger for TestLedger {
         now: Timestamp,
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let required = required.to_vec();
-        pass_on!(self, "mark_delivered", |inner| inner.mark_delivered(deliveries, &required, now))
+        pass_on!(self, "mark_delivered", |inner| inner
+            .mark_delivered(deliveries, &required, now))
     }
 
-    async fn retry_later(&self, lease: Lease, not_before: Timestamp, reason: &str) -> Result<(), Error> {
+    async fn retry_later(
+        &self,
+        lease: Lease,
+        not_before: Timestamp,
+        reason: &str,
+    ) -> Result<(), Error> {
         let reason = reason.to_owned();
-        pass_on!(self, "retry_later", |inner| inner.retry_later(lease, not_before, &reason))
+        pass_on!(self, "retry_later", |inner| inner
+            .retry_later(lease, not_before, &reason))
     }
 
     async fn release(&self, leases: Vec<Lease>) -> Result<(), Error> {
         pass_on!(self, "release", |inner| inner.release(leases))
     }
 
-    async fn quarantine(&self, lease: Lease, reason: &str, bytes: Vec<u8>, now: Timestamp) -> Result<(), Error> {
+    async fn quarantine(
+        &self,
+        lease: Lease,
+        reason: &str,
+        bytes: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let reason = reason.to_owned();
-        pass_on!(self, "quarantine", |inner| inner.quarantine(lease, &reason, bytes, now))
+        pass_on!(self, "quarantine", |inner| inner
+            .quarantine(lease, &reason, bytes, now))
     }
 
-    async fn quarantine_records(&self, records: Vec<QuarantinedRecord>, now: Timestamp) -> Result<(), Error> {
-        pass_on!(self, "quarantine_records", |inner| inner.quarantine_records(records, now))
+    async fn quarantine_records(
+        &self,
+        records: Vec<QuarantinedRecord>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        pass_on!(self, "quarantine_records", |inner| inner
+            .quarantine_records(records, now))
     }
 
-    async fn quarantined(&self, after: u64, max_count: usize) -> Result<Vec<QuarantinedItem>, Error> {
-        pass_on!(self, "quarantined", |inner| inner.quarantined(after, max_count))
+    async fn quarantined(
+        &self,
+        after: u64,
+        max_count: usize,
+    ) -> Result<Vec<QuarantinedItem>, Error> {
+        pass_on!(self, "quarantined", |inner| inner
+            .quarantined(after, max_count))
     }
 
     async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {

@@ -41,21 +41,37 @@ impl Answer {
 
     pub(crate) fn status(status: u16, body: impl Into<Bytes>) -> Self {
         let pieces = vec![Piece::Bytes(body.into())];
-        Self { status, headers: Vec::new(), pieces, delay: Duration::ZERO, ending: Ending::Reply }
+        Self {
+            status,
+            headers: Vec::new(),
+            pieces,
+            delay: Duration::ZERO,
+            ending: Ending::Reply,
+        }
     }
 
     /// A refusal in Microsoft's form.
     pub(crate) fn refused(status: u16, code: &str) -> Self {
-        Self::status(status, format!(r#"{{"error":{{"code":"{code}","message":"no"}}}}"#))
+        Self::status(
+            status,
+            format!(r#"{{"error":{{"code":"{code}","message":"no"}}}}"#),
+        )
     }
 
     /// Cut into pieces of this many bytes.
     pub(crate) fn in_pieces(mut self, bytes: usize) -> Self {
-        let whole: Vec<u8> = self.pieces.iter().flat_map(|piece| match piece {
-            Piece::Bytes(bytes) => bytes.to_vec(),
-            Piece::Break | Piece::Silence => Vec::new(),
-        }).collect();
-        self.pieces = whole.chunks(bytes).map(|piece| Piece::Bytes(Bytes::copy_from_slice(piece))).collect();
+        let whole: Vec<u8> = self
+            .pieces
+            .iter()
+            .flat_map(|piece| match piece {
+                Piece::Bytes(bytes) => bytes.to_vec(),
+                Piece::Break | Piece::Silence => Vec::new(),
+            })
+            .collect();
+        self.pieces = whole
+            .chunks(bytes)
+            .map(|piece| Piece::Bytes(Bytes::copy_from_slice(piece)))
+            .collect();
         self
     }
 
@@ -83,12 +99,18 @@ impl Answer {
     }
 
     pub(crate) fn no_connection() -> Self {
-        Self { ending: Ending::NoConnection, ..Self::ok("") }
+        Self {
+            ending: Ending::NoConnection,
+            ..Self::ok("")
+        }
     }
 
     /// A defect of ours in the middle of asking.
     pub(crate) fn panic() -> Self {
-        Self { ending: Ending::Panic, ..Self::ok("") }
+        Self {
+            ending: Ending::Panic,
+            ..Self::ok("")
+        }
     }
 
     fn into_response(self) -> http::Response<Body> {
@@ -98,7 +120,9 @@ impl Answer {
         }
         let pieces = futures::stream::iter(self.pieces).then(async |piece| match piece {
             Piece::Bytes(bytes) => Ok(bytes),
-            Piece::Break => Err(Error::Connection { what: "connection reset".to_owned() }),
+            Piece::Break => Err(Error::Connection {
+                what: "connection reset".to_owned(),
+            }),
             Piece::Silence => std::future::pending().await,
         });
         response.body(Body::from_stream(pieces)).unwrap()
@@ -118,7 +142,10 @@ impl FakeMicrosoft {
     /// What requests of a kind get, one after another; the last answer is given from then on. Kinds: `token`,
     /// `token/<tenant>`, `subscriptions`, `start/<content type>`, `content/<content type>`, `page/<name>`, `blob/<name>`.
     pub(crate) fn on(&self, kind: &str, answers: impl IntoIterator<Item = Answer>) {
-        self.script.lock().unwrap().insert(kind.to_owned(), answers.into_iter().collect());
+        self.script
+            .lock()
+            .unwrap()
+            .insert(kind.to_owned(), answers.into_iter().collect());
     }
 
     /// Every request, in order.
@@ -128,7 +155,10 @@ impl FakeMicrosoft {
 
     /// Requests of these kinds.
     pub(crate) fn sent_of(&self, kind: &str) -> Vec<http::Request<Bytes>> {
-        self.sent().into_iter().filter(|request| kinds(request).iter().any(|of| of == kind)).collect()
+        self.sent()
+            .into_iter()
+            .filter(|request| kinds(request).iter().any(|of| of == kind))
+            .collect()
     }
 
     pub(crate) fn count(&self, kind: &str) -> usize {
@@ -137,7 +167,10 @@ impl FakeMicrosoft {
 
     /// Requests for blobs.
     pub(crate) fn blob_count(&self) -> usize {
-        self.sent().iter().filter(|request| kinds(request)[0].starts_with("blob/")).count()
+        self.sent()
+            .iter()
+            .filter(|request| kinds(request)[0].starts_with("blob/"))
+            .count()
     }
 
     fn answer(&self, request: &http::Request<Bytes>) -> Answer {
@@ -154,7 +187,9 @@ impl FakeMicrosoft {
             "token" => {
                 let mut count = self.token_count.lock().unwrap();
                 *count += 1;
-                Answer::ok(format!(r#"{{"token_type":"Bearer","expires_in":3600,"access_token":"token-{count}"}}"#))
+                Answer::ok(format!(
+                    r#"{{"token_type":"Bearer","expires_in":3600,"access_token":"token-{count}"}}"#
+                ))
             }
             "subscriptions" | "content" => Answer::ok("[]"),
             "start" | "stop" => Answer::ok(r#"{"status":"enabled"}"#),
@@ -171,10 +206,17 @@ fn kinds(request: &http::Request<Bytes>) -> Vec<String> {
     let folder = last.next().unwrap_or_default();
     let parameter = |wanted: &str| {
         let query = request.uri().query().unwrap_or_default();
-        query.split('&').find_map(|pair| pair.strip_prefix(wanted)?.strip_prefix('=')).unwrap_or_default().to_owned()
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(wanted)?.strip_prefix('='))
+            .unwrap_or_default()
+            .to_owned()
     };
     match (folder, name) {
-        (_, "token") => vec![format!("token/{}", path.split('/').nth(1).unwrap()), "token".to_owned()],
+        (_, "token") => vec![
+            format!("token/{}", path.split('/').nth(1).unwrap()),
+            "token".to_owned(),
+        ],
         ("subscriptions", "list") => vec!["subscriptions".to_owned()],
         ("subscriptions", "start") => vec![format!("start/{}", parameter("contentType"))],
         ("subscriptions", "stop") => vec![format!("stop/{}", parameter("contentType"))],
@@ -183,7 +225,11 @@ fn kinds(request: &http::Request<Bytes>) -> Vec<String> {
             let tenant = path.split('/').nth(3).unwrap();
             let content_type = parameter("contentType");
             match page.as_str() {
-                "" => vec![format!("content/{tenant}/{content_type}"), format!("content/{content_type}"), "content".to_owned()],
+                "" => vec![
+                    format!("content/{tenant}/{content_type}"),
+                    format!("content/{content_type}"),
+                    "content".to_owned(),
+                ],
                 page => vec![format!("page/{page}")],
             }
         }
@@ -202,7 +248,9 @@ impl Transport for FakeMicrosoft {
         }
         match answer.ending {
             Ending::Reply => Ok(answer.into_response()),
-            Ending::NoConnection => Err(Error::Connection { what: "connection refused".to_owned() }),
+            Ending::NoConnection => Err(Error::Connection {
+                what: "connection refused".to_owned(),
+            }),
             Ending::Panic => panic!("as the test wants it"),
         }
     }

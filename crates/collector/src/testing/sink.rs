@@ -70,12 +70,19 @@ impl FakeSink {
 
     /// A sink that takes one part a batch and so many batches at once.
     pub(crate) fn by_parts(name: &str, max_in_flight: usize) -> Arc<Self> {
-        Arc::new(Self { batch_bytes: 1, max_in_flight, ..Self::plain(name) })
+        Arc::new(Self {
+            batch_bytes: 1,
+            max_in_flight,
+            ..Self::plain(name)
+        })
     }
 
     /// A sink whose position is how many records it has, and which goes back to the position that it is given.
     pub(crate) fn with_position(name: &str) -> Arc<Self> {
-        Arc::new(Self { has_position: true, ..Self::plain(name) })
+        Arc::new(Self {
+            has_position: true,
+            ..Self::plain(name)
+        })
     }
 
     /// What becomes of the next deliveries. After them it takes everything.
@@ -130,7 +137,10 @@ impl FakeSink {
 }
 
 fn down(retry_after: Option<Duration>) -> Error {
-    Error::Unavailable { what: "the test has taken it down".to_owned(), retry_after }
+    Error::Unavailable {
+        what: "the test has taken it down".to_owned(),
+        retry_after,
+    }
 }
 
 #[async_trait]
@@ -166,13 +176,19 @@ impl Sink for FakeSink {
     }
 
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
-        let texts: Vec<_> =
-            batch.records().map(|record| String::from_utf8(record.text().to_vec()).unwrap()).collect();
+        let texts: Vec<_> = batch
+            .records()
+            .map(|record| String::from_utf8(record.text().to_vec()).unwrap())
+            .collect();
         let turn = {
             let mut state = self.state.lock().unwrap();
             state.batches.push(texts.clone());
             state.text_bytes_at_once = state.text_bytes_at_once.max(batch.text_bytes());
-            state.script.pop_front().or(state.otherwise.clone()).unwrap_or(Turn::Take)
+            state
+                .script
+                .pop_front()
+                .or(state.otherwise.clone())
+                .unwrap_or(Turn::Take)
         };
         let mut refused = Vec::new();
         let mut taken = texts;
@@ -182,7 +198,10 @@ impl Sink for FakeSink {
             Turn::Refuse(indexes) => {
                 refused = indexes
                     .iter()
-                    .map(|index| Refused { index_in_batch: *index, reason: "the test does not like it".to_owned() })
+                    .map(|index| Refused {
+                        index_in_batch: *index,
+                        reason: "the test does not like it".to_owned(),
+                    })
                     .collect();
                 let mut index = 0;
                 taken.retain(|_| {
@@ -194,10 +213,19 @@ impl Sink for FakeSink {
                 taken.truncate(count);
                 let delivered_count = taken.len();
                 self.state.lock().unwrap().taken.extend(taken);
-                return Err(Failure { delivered_count, refused, error: down(None) });
+                return Err(Failure {
+                    delivered_count,
+                    refused,
+                    error: down(None),
+                });
             }
             Turn::Fail => return Err(down(None).into()),
-            Turn::FailForGood => return Err(Error::Refused { what: "the test has locked it".to_owned() }.into()),
+            Turn::FailForGood => {
+                return Err(Error::Refused {
+                    what: "the test has locked it".to_owned(),
+                }
+                .into());
+            }
             Turn::FailFor(time) => return Err(down(Some(time)).into()),
             Turn::Hang => std::future::pending().await,
             Turn::Panic => {

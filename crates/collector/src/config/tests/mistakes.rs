@@ -3,7 +3,7 @@
 use expect_test::expect;
 
 use super::{TENANT, check_errors, env, read, with, with_sinks};
-use crate::config::{from_text, load};
+use crate::config::{SinkConfig, from_text, load};
 
 #[test]
 fn an_empty_configuration_says_all_that_is_missing() {
@@ -354,5 +354,46 @@ fn text_is_one_line() {
         expect![[r#"
         1 mistake in the configuration:
           test.toml:9: sink[0].path: must be a single line without control characters"#]],
+    );
+}
+
+#[test]
+fn a_log_sources_name_survives_in_a_path() {
+    let sink_named = |name: &str| {
+        with_sinks(&format!(
+            "[[sink]]\ntype = \"alertlogic\"\naccess_key_id = \"k\"\nsecret_key = \"s\"\nname = \"{name}\""
+        ))
+    };
+    for name in ["", "  ", ".", "..", "a\\tb", "a\\u0085b", &"ü".repeat(81)] {
+        let errors = read(&sink_named(name), &[]).expect_err(name);
+        assert_eq!(errors.errors()[0].key(), "sink[0].name", "{errors}");
+    }
+    for name in ["...", ".a", "web app/1", &"ü".repeat(80)] {
+        let config = read(&sink_named(name), &[]).unwrap();
+        let [SinkConfig::AlertLogic(sink)] = config.sinks.as_slice() else {
+            panic!("one sink is expected")
+        };
+        assert_eq!(sink.collector_name, name);
+    }
+    check_errors(
+        &sink_named(".."),
+        &[],
+        expect![[r#"
+        1 mistake in the configuration:
+          test.toml:11: sink[0].name: must not be '.' or '..': it is a part of the path that the log source is registered under, and would drop out of it"#]],
+    );
+    check_errors(
+        &sink_named(&"x".repeat(81)),
+        &[],
+        expect![[r#"
+        1 mistake in the configuration:
+          test.toml:11: sink[0].name: must be at most 80 characters: it is a part of the path that the log source is registered under"#]],
+    );
+    check_errors(
+        &sink_named("good"),
+        &[("O365_COLLECTOR_SINK__0__NAME", ".")],
+        expect![[r#"
+            1 mistake in the configuration:
+              O365_COLLECTOR_SINK__0__NAME: sink[0].name: must not be '.' or '..': it is a part of the path that the log source is registered under, and would drop out of it"#]],
     );
 }

@@ -8,16 +8,35 @@ use crate::testing::{Answer, Turn, blob_text, large_records, seen};
 async fn every_record_of_every_blob_arrives_once_at_every_sink() {
     let scene = Scene::new();
     for number in 0..60 {
-        scene.add_blob(&format!("blob-{number}"), &records(number * 10, 10)).await;
+        scene
+            .add_blob(&format!("blob-{number}"), &records(number * 10, 10))
+            .await;
     }
     let (file, splunk) = (FakeSink::new("file"), FakeSink::by_parts("splunk", 4));
     let counts = pass(&deliverer(&scene, &[&file, &splunk])).await;
     assert_eq!(file.taken_sorted(), records(0, 600));
     assert_eq!(splunk.taken_sorted(), records(0, 600));
-    assert_eq!((counts.delivered_blobs, counts.delivered_records, counts.retried_blobs), (60, 600, 0));
+    assert_eq!(
+        (
+            counts.delivered_blobs,
+            counts.delivered_records,
+            counts.retried_blobs
+        ),
+        (60, 600, 0)
+    );
     let stream = scene.stream().await;
-    assert_eq!((stream.delivered_count, stream.delivered_record_count, stream.pending_count), (60, 600, 0));
-    assert_eq!(stream.delivered_byte_count, records(0, 600).concat().len() as u64);
+    assert_eq!(
+        (
+            stream.delivered_count,
+            stream.delivered_record_count,
+            stream.pending_count
+        ),
+        (60, 600, 0)
+    );
+    assert_eq!(
+        stream.delivered_byte_count,
+        records(0, 600).concat().len() as u64
+    );
     assert_eq!(scene.microsoft.blob_count(), 60);
 }
 
@@ -31,7 +50,13 @@ async fn a_blob_is_delivered_only_when_every_sink_has_said_yes() {
     let running = tokio::spawn(async move { pass(&deliverer).await });
     tokio::time::sleep(Duration::from_secs(99)).await;
     assert_eq!(fast.taken(), records(0, 3));
-    assert_eq!((scene.stream().await.delivered_count, scene.stream().await.leased_count), (0, 1));
+    assert_eq!(
+        (
+            scene.stream().await.delivered_count,
+            scene.stream().await.leased_count
+        ),
+        (0, 1)
+    );
     running.await.unwrap();
     assert_eq!(slow.taken(), records(0, 3));
     assert_eq!(scene.stream().await.delivered_count, 1);
@@ -44,7 +69,10 @@ async fn an_empty_blob_is_delivered_and_no_sink_is_bothered() {
     let (one, two) = (FakeSink::new("one"), FakeSink::new("two"));
     pass(&deliverer(&scene, &[&one, &two])).await;
     let stream = scene.stream().await;
-    assert_eq!((stream.delivered_count, stream.delivered_record_count), (1, 0));
+    assert_eq!(
+        (stream.delivered_count, stream.delivered_record_count),
+        (1, 0)
+    );
     assert_eq!((one.batches().len(), two.batches().len()), (0, 0));
 }
 
@@ -58,19 +86,33 @@ async fn an_empty_blob_is_delivered_while_a_sink_is_down() {
     pass(&deliverer).await;
     scene.add_blob("empty", &[]).await;
     pass(&deliverer).await;
-    assert_eq!((scene.stream().await.delivered_count, scene.stream().await.pending_count), (1, 1));
+    assert_eq!(
+        (
+            scene.stream().await.delivered_count,
+            scene.stream().await.pending_count
+        ),
+        (1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_blob_is_noted_as_expired() {
     let scene = Scene::new();
     scene.note("gone").await;
-    scene.microsoft.on("blob/gone", [Answer::refused(400, "AF20051")]);
+    scene
+        .microsoft
+        .on("blob/gone", [Answer::refused(400, "AF20051")]);
     scene.add_blob("here", &records(0, 2)).await;
     let sink = FakeSink::new("file");
     let counts = pass(&deliverer(&scene, &[&sink])).await;
     assert_eq!((counts.expired_blobs, counts.delivered_blobs), (1, 1));
-    assert_eq!((scene.stream().await.expired_count, scene.stream().await.delivered_count), (1, 1));
+    assert_eq!(
+        (
+            scene.stream().await.expired_count,
+            scene.stream().await.delivered_count
+        ),
+        (1, 1)
+    );
     assert_eq!(sink.taken(), records(0, 2));
 }
 
@@ -78,8 +120,17 @@ async fn an_expired_blob_is_noted_as_expired() {
 async fn a_missing_blob_that_appears_is_delivered() {
     let scene = Scene::new();
     scene.note("late").await;
-    let missing = [Answer::refused(404, "AF20050"), Answer::status(404, ""), Answer::status(410, "")];
-    scene.microsoft.on("blob/late", missing.into_iter().chain([Answer::ok(blob_text(&records(0, 2)))]));
+    let missing = [
+        Answer::refused(404, "AF20050"),
+        Answer::status(404, ""),
+        Answer::status(410, ""),
+    ];
+    scene.microsoft.on(
+        "blob/late",
+        missing
+            .into_iter()
+            .chain([Answer::ok(blob_text(&records(0, 2)))]),
+    );
     let sink = FakeSink::new("file");
     deliver_all(&scene, &deliverer(&scene, &[&sink])).await;
     assert_eq!(sink.taken(), records(0, 2));
@@ -109,25 +160,42 @@ async fn one_doubtful_answer_after_a_long_outage_of_a_sink_ends_no_blob() {
     }
     assert!(attempts(&scene).await > 10);
     sink.script([]);
-    let doubtful = [Answer::status(404, ""), Answer::ok("[{"), Answer::ok(blob_text(&records(0, 2)))];
+    let doubtful = [
+        Answer::status(404, ""),
+        Answer::ok("[{"),
+        Answer::ok(blob_text(&records(0, 2))),
+    ];
     scene.microsoft.on("blob/a", doubtful);
     deliver_all(&scene, &deliverer).await;
     assert_eq!(sink.taken(), records(0, 2));
     let stream = scene.stream().await;
-    assert_eq!((stream.delivered_count, stream.expired_count, stream.quarantined_count), (1, 0, 0));
+    assert_eq!(
+        (
+            stream.delivered_count,
+            stream.expired_count,
+            stream.quarantined_count
+        ),
+        (1, 0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_blob_whose_id_is_none_is_quarantined() {
     let scene = Scene::new();
     scene.note("odd").await;
-    scene.microsoft.on("blob/odd", [Answer::refused(400, "AF20052")]);
+    scene
+        .microsoft
+        .on("blob/odd", [Answer::refused(400, "AF20052")]);
     let counts = pass(&deliverer(&scene, &[&FakeSink::new("file")])).await;
-    assert_eq!((counts.quarantined, scene.stream().await.quarantined_count), (1, 1));
+    assert_eq!(
+        (counts.quarantined, scene.stream().await.quarantined_count),
+        (1, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blob_that_is_always_cut_short_is_quarantined_after_five_tries_and_its_whole_records_arrive_once() {
+async fn a_blob_that_is_always_cut_short_is_quarantined_after_five_tries_and_its_whole_records_arrive_once()
+ {
     let scene = Scene::new();
     scene.note("cut").await;
     let all = large_records(0, 200);
@@ -143,7 +211,10 @@ async fn a_blob_that_is_always_cut_short_is_quarantined_after_five_tries_and_its
     assert_eq!(item.record_index, None);
     let last = &all[199];
     // The comma before it and the bracket behind are no part of a record.
-    assert_eq!(String::from_utf8(item.bytes).unwrap(), last[..last.len() - 99]);
+    assert_eq!(
+        String::from_utf8(item.bytes).unwrap(),
+        last[..last.len() - 99]
+    );
     assert_eq!(scene.stream().await.quarantined_count, 1);
 }
 
@@ -153,7 +224,13 @@ async fn a_blob_that_is_cut_short_once_is_delivered_without_a_repeated_record() 
     scene.note("cut").await;
     let all = large_records(0, 200);
     let whole = blob_text(&all);
-    scene.microsoft.on("blob/cut", [Answer::ok(whole[..whole.len() / 2].to_owned()), Answer::ok(whole)]);
+    scene.microsoft.on(
+        "blob/cut",
+        [
+            Answer::ok(whole[..whole.len() / 2].to_owned()),
+            Answer::ok(whole),
+        ],
+    );
     let sink = FakeSink::new("file");
     deliver_all(&scene, &deliverer(&scene, &[&sink])).await;
     assert_eq!(sink.taken(), all);
@@ -168,17 +245,29 @@ async fn a_record_that_cannot_be_decoded_is_quarantined_and_its_blob_delivered()
     scene.microsoft.on("blob/a", [Answer::ok(body)]);
     let sink = FakeSink::new("file");
     let counts = pass(&deliverer(&scene, &[&sink])).await;
-    assert_eq!((counts.delivered_blobs, counts.delivered_records, counts.quarantined), (1, 3, 1));
+    assert_eq!(
+        (
+            counts.delivered_blobs,
+            counts.delivered_records,
+            counts.quarantined
+        ),
+        (1, 3, 1)
+    );
     assert_eq!(sink.taken(), [record(1), record(2)]);
     let [item] = <[_; 1]>::try_from(scene.ledger.quarantined(0, 10).await.unwrap()).unwrap();
-    assert_eq!((item.record_index, item.sink, item.bytes), (Some(1), None, br#"{"a":}"#.to_vec()));
+    assert_eq!(
+        (item.record_index, item.sink, item.bytes),
+        (Some(1), None, br#"{"a":}"#.to_vec())
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_blob_is_fetched_again_when_what_cannot_be_decoded_was_not_kept() {
     let scene = Scene::new();
     scene.note("a").await;
-    scene.microsoft.on("blob/a", [Answer::ok(format!("[{},42]", record(1)))]);
+    scene
+        .microsoft
+        .on("blob/a", [Answer::ok(format!("[{},42]", record(1)))]);
     scene.ledger.fail_next("quarantine_records", 1);
     let sink = FakeSink::new("file");
     let deliverer = deliverer(&scene, &[&sink]);
@@ -191,10 +280,18 @@ async fn a_blob_is_fetched_again_when_what_cannot_be_decoded_was_not_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_cannot_be_collected_is_left_alone_and_no_other() {
     let scene = Scene::new();
-    scene.microsoft.on("blob/locked", [Answer::refused(401, "AF10001")]);
+    scene
+        .microsoft
+        .on("blob/locked", [Answer::refused(401, "AF10001")]);
     scene.note("locked").await;
-    scene.ledger.note_seen(vec![seen(other_tenant(), "open")], scene.now()).await.unwrap();
-    scene.microsoft.on("blob/open", [Answer::ok(blob_text(&records(0, 2)))]);
+    scene
+        .ledger
+        .note_seen(vec![seen(other_tenant(), "open")], scene.now())
+        .await
+        .unwrap();
+    scene
+        .microsoft
+        .on("blob/open", [Answer::ok(blob_text(&records(0, 2)))]);
     let sink = FakeSink::new("file");
     let deliverer = deliverer(&scene, &[&sink]);
     let counts = pass(&deliverer).await;
@@ -207,7 +304,9 @@ async fn a_tenant_that_cannot_be_collected_is_left_alone_and_no_other() {
     // Not asked again before its pause is over, and then at once.
     pass(&deliverer).await;
     assert_eq!(scene.microsoft.count("blob/locked"), 1);
-    scene.microsoft.on("blob/locked", [Answer::ok(blob_text(&records(2, 2)))]);
+    scene
+        .microsoft
+        .on("blob/locked", [Answer::ok(blob_text(&records(2, 2)))]);
     tokio::time::sleep(Duration::from_secs(31)).await;
     pass(&deliverer).await;
     assert_eq!(sink.taken(), records(0, 4));
@@ -219,7 +318,9 @@ async fn a_blob_waits_for_as_long_as_microsoft_asks() {
     let scene = Scene::new();
     scene.note("a").await;
     let throttled = Answer::status(503, "").header("Retry-After", "120");
-    scene.microsoft.on("blob/a", [throttled, Answer::ok(blob_text(&records(0, 1)))]);
+    scene
+        .microsoft
+        .on("blob/a", [throttled, Answer::ok(blob_text(&records(0, 1)))]);
     let sink = FakeSink::new("file");
     let deliverer = deliverer(&scene, &[&sink]);
     pass(&deliverer).await;
@@ -239,13 +340,19 @@ async fn a_connection_that_breaks_costs_a_try_and_no_record() {
     let text = blob_text(&all);
     let answers = [
         Answer::no_connection(),
-        Answer::ok(text[..1_200_000].to_owned()).in_pieces(30_000).then_breaks(),
+        Answer::ok(text[..1_200_000].to_owned())
+            .in_pieces(30_000)
+            .then_breaks(),
         Answer::ok(text),
     ];
     scene.microsoft.on("blob/a", answers);
     let sink = FakeSink::by_parts("file", 1);
     deliver_all(&scene, &deliverer(&scene, &[&sink])).await;
-    assert_eq!(sink.taken(), all, "parts that came before the break are not delivered twice");
+    assert_eq!(
+        sink.taken(),
+        all,
+        "parts that came before the break are not delivered twice"
+    );
     assert_eq!(scene.microsoft.blob_count(), 3);
 }
 
@@ -259,7 +366,14 @@ async fn a_defect_in_one_blobs_task_quarantines_that_blob_alone() {
     let counts = pass(&deliverer(&scene, &[&sink])).await;
     assert_eq!((counts.quarantined, counts.delivered_blobs), (1, 1));
     let stream = scene.stream().await;
-    assert_eq!((stream.quarantined_count, stream.delivered_count, stream.leased_count), (1, 1, 0));
+    assert_eq!(
+        (
+            stream.quarantined_count,
+            stream.delivered_count,
+            stream.leased_count
+        ),
+        (1, 1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,7 +386,11 @@ async fn blobs_of_a_tenant_that_is_not_configured_hide_no_others() {
         blob.expires_at = blob.created_at;
         blob
     });
-    scene.ledger.note_seen(strangers.collect(), scene.now()).await.unwrap();
+    scene
+        .ledger
+        .note_seen(strangers.collect(), scene.now())
+        .await
+        .unwrap();
     scene.add_blob("ours", &records(0, 2)).await;
     let sink = FakeSink::new("file");
     let counts = pass(&deliverer_with(&scene, &[&sink], 4, 64 * MIB)).await;

@@ -27,20 +27,32 @@ enum Move {
 }
 
 fn key(index: usize) -> PartKey {
-    PartKey { first_record: index as u64 * 10, record_count: 10, fingerprint: index as u64 }
+    PartKey {
+        first_record: index as u64 * 10,
+        record_count: 10,
+        fingerprint: index as u64,
+    }
 }
 
 /// Drives one blob through random orders of handing out, arriving (in batches, well or badly) and ending.
 #[tokio::test]
 async fn a_blob_is_settled_once_and_by_its_last_piece_in_whatever_order_they_come() {
     let scene = Scene::new();
-    let blobs = (0..400).map(|number| seen(tenant(), &format!("blob-{number}"))).collect();
+    let blobs = (0..400)
+        .map(|number| seen(tenant(), &format!("blob-{number}")))
+        .collect();
     scene.ledger.note_seen(blobs, scene.now()).await.unwrap();
-    let request =
-        LeaseRequest { max_count: 400, duration: LEASE, except_tenants: Vec::new(), for_sinks: Vec::new() };
+    let request = LeaseRequest {
+        max_count: 400,
+        duration: LEASE,
+        except_tenants: Vec::new(),
+        for_sinks: Vec::new(),
+    };
     let leases = scene.ledger.lease(&request, scene.now()).await.unwrap();
     assert_eq!(leases.len(), 400);
-    let names: Vec<ledger::SinkName> = ["one", "two", "three"].map(|name| name.parse().unwrap()).to_vec();
+    let names: Vec<ledger::SinkName> = ["one", "two", "three"]
+        .map(|name| name.parse().unwrap())
+        .to_vec();
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let (mut complete_count, mut retried_count) = (0, 0);
 
@@ -59,11 +71,19 @@ async fn a_blob_is_settled_once_and_by_its_last_piece_in_whatever_order_they_com
             } else if !is_ended {
                 moves.push(Move::End);
             }
-            moves.extend((0..names.len()).filter(|index| !on_the_way[*index].is_empty()).map(Move::Arrive));
+            moves.extend(
+                (0..names.len())
+                    .filter(|index| !on_the_way[*index].is_empty())
+                    .map(Move::Arrive),
+            );
             if moves.is_empty() {
                 break;
             }
-            assert_eq!(settled.len(), 0, "settled while something was still to come");
+            assert_eq!(
+                settled.len(),
+                0,
+                "settled while something was still to come"
+            );
             match moves[dice.below(moves.len())] {
                 Move::HandOut => {
                     let part = key(handed_out);
@@ -94,12 +114,18 @@ async fn a_blob_is_settled_once_and_by_its_last_piece_in_whatever_order_they_com
                     let commit = SinkCommit {
                         sink: names[index].clone(),
                         position: None,
-                        acknowledged: planned.into_iter().map(|part| (in_flight.key(), part)).collect(),
+                        acknowledged: planned
+                            .into_iter()
+                            .map(|part| (in_flight.key(), part))
+                            .collect(),
                         quarantined: Vec::new(),
                     };
                     let proofs = scene.ledger.acknowledge(commit, scene.now()).await.unwrap();
                     assert_eq!(proofs.len(), usize::from(says_whole));
-                    assert!(!says_whole || on_the_way[index].is_empty(), "whole, and parts are still on the way");
+                    assert!(
+                        !says_whole || on_the_way[index].is_empty(),
+                        "whole, and parts are still on the way"
+                    );
                     settled.extend(in_flight.acknowledged(index, count, proofs.into_iter().next()));
                 }
             }
@@ -117,16 +143,25 @@ async fn a_blob_is_settled_once_and_by_its_last_piece_in_whatever_order_they_com
                 retried_count += 1;
             }
         }
-        assert!(in_flight.ended(Ending::Release).is_none(), "a blob that is settled stays settled");
+        assert!(
+            in_flight.ended(Ending::Release).is_none(),
+            "a blob that is settled stays settled"
+        );
         scene.ledger.release(vec![settled.lease]).await.unwrap();
     }
-    assert!(complete_count > 50 && retried_count > 50, "{complete_count} {retried_count}");
+    assert!(
+        complete_count > 50 && retried_count > 50,
+        "{complete_count} {retried_count}"
+    );
 }
 
 fn end(in_flight: &Arc<InFlight>, ends_well: bool) -> Option<super::super::in_flight::Settled> {
     match ends_well {
         true => in_flight.fetched(Totals::default()),
-        false => in_flight.ended(Ending::Quarantine { reason: "bad".to_owned(), bytes: Vec::new() }),
+        false => in_flight.ended(Ending::Quarantine {
+            reason: "bad".to_owned(),
+            bytes: Vec::new(),
+        }),
     }
 }
 
@@ -148,8 +183,17 @@ async fn many_threads_deliver_every_record_once() {
     ];
     let deliverer = deliverer_with(&scene, &sinks.each_ref(), 8, 16 * MIB);
     let counts = pass(&deliverer).await;
-    assert_eq!((counts.delivered_blobs, counts.delivered_records), (40, expected.len() as u64));
-    assert_eq!((scene.stream().await.delivered_count, scene.stream().await.leased_count), (40, 0));
+    assert_eq!(
+        (counts.delivered_blobs, counts.delivered_records),
+        (40, expected.len() as u64)
+    );
+    assert_eq!(
+        (
+            scene.stream().await.delivered_count,
+            scene.stream().await.leased_count
+        ),
+        (40, 0)
+    );
     expected.sort();
     for sink in sinks {
         assert!(sink.taken_sorted() == expected, "{}", sink.name());

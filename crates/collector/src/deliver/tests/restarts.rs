@@ -8,7 +8,9 @@ use crate::testing::{Turn, large_records};
 async fn what_a_sink_acknowledged_survives_a_restart() {
     let scene = Scene::new();
     for number in 0..10 {
-        scene.add_blob(&format!("blob-{number}"), &records(number * 5, 5)).await;
+        scene
+            .add_blob(&format!("blob-{number}"), &records(number * 5, 5))
+            .await;
     }
     let (good, bad) = (FakeSink::new("good"), FakeSink::new("bad"));
     bad.always(Turn::FailForGood);
@@ -26,12 +28,21 @@ async fn what_a_sink_acknowledged_survives_a_restart() {
 async fn a_blob_of_many_parts_goes_on_for_each_sink_where_that_sink_was() {
     let all = large_records(0, 800);
     // After how many parts each of the two sinks fails, in each of the lives of the process.
-    for lives in [[(1, 3), (0, 2)], [(0, 6), (4, 0)], [(2, 2), (3, 1)], [(6, 0), (0, 6)]] {
+    for lives in [
+        [(1, 3), (0, 2)],
+        [(0, 6), (4, 0)],
+        [(2, 2), (3, 1)],
+        [(6, 0), (0, 6)],
+    ] {
         let mut scene = Scene::new();
         scene.add_blob("a", &all).await;
         let (one, two) = (FakeSink::by_parts("one", 1), FakeSink::by_parts("two", 1));
         for (parts_of_one, parts_of_two) in lives {
-            let script = |parts| vec![Turn::Take; parts].into_iter().chain([Turn::FailForGood]);
+            let script = |parts| {
+                vec![Turn::Take; parts]
+                    .into_iter()
+                    .chain([Turn::FailForGood])
+            };
             one.script(script(parts_of_one));
             two.script(script(parts_of_two));
             pass(&deliverer(&scene, &[&one, &two])).await;
@@ -43,7 +54,10 @@ async fn a_blob_of_many_parts_goes_on_for_each_sink_where_that_sink_was() {
         deliver_all(&scene, &deliverer(&scene, &[&one, &two])).await;
         assert!(one.taken() == all && two.taken() == all, "{lives:?}");
         let stream = scene.stream().await;
-        assert_eq!((stream.delivered_count, stream.delivered_record_count), (1, 800));
+        assert_eq!(
+            (stream.delivered_count, stream.delivered_record_count),
+            (1, 800)
+        );
     }
 }
 
@@ -68,13 +82,19 @@ async fn a_part_that_was_half_taken_is_repeated_and_no_other() {
 async fn a_pass_that_is_dropped_loses_nothing_and_holds_nothing() {
     let scene = Scene::new();
     for number in 0..5 {
-        scene.add_blob(&format!("blob-{number}"), &records(number * 4, 4)).await;
+        scene
+            .add_blob(&format!("blob-{number}"), &records(number * 4, 4))
+            .await;
     }
     let sink = FakeSink::with_position("file");
     sink.script([Turn::Take, Turn::TakeIn(Duration::from_secs(50))]);
     let deliverer = deliverer_with(&scene, &[&sink], 1, 64 * MIB);
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
-    let dropped = tokio::time::timeout(Duration::from_secs(20), deliverer.deliver_due(&stop, &hurry)).await;
+    let dropped = tokio::time::timeout(
+        Duration::from_secs(20),
+        deliverer.deliver_due(&stop, &hurry),
+    )
+    .await;
     assert!(dropped.is_err());
     let committed = sink.taken().len();
     // What nobody works on any more is renewed no more, so it comes again when its lease has run out.
@@ -83,5 +103,9 @@ async fn a_pass_that_is_dropped_loses_nothing_and_holds_nothing() {
     assert_eq!(deliverer.memory.held_bytes(), 0);
     deliver_all(&scene, &deliverer).await;
     assert_eq!(sink.taken_sorted(), records(0, 20));
-    assert_eq!(sink.resumed(), [Some(committed.to_string())], "it was interrupted while it wrote");
+    assert_eq!(
+        sink.resumed(),
+        [Some(committed.to_string())],
+        "it was interrupted while it wrote"
+    );
 }

@@ -3,14 +3,16 @@
 use jiff::SignedDuration;
 
 use super::*;
-use crate::sinks::testing::{record, records};
-use crate::testing::{Answer, Turn, blob_text, large_records, seen};
+use crate::sinks::testing::records;
+use crate::testing::{Answer, Turn, blob_text, large_records};
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_sink_stops_no_other_and_nothing_is_repeated_when_it_recovers() {
     let scene = Scene::new();
     for number in 0..10 {
-        scene.add_blob(&format!("blob-{number}"), &records(number * 5, 5)).await;
+        scene
+            .add_blob(&format!("blob-{number}"), &records(number * 5, 5))
+            .await;
     }
     let (good, bad) = (FakeSink::new("good"), FakeSink::new("bad"));
     bad.always(Turn::Fail);
@@ -22,7 +24,11 @@ async fn a_failing_sink_stops_no_other_and_nothing_is_repeated_when_it_recovers(
 
     bad.script([]);
     deliver_all(&scene, &deliverer).await;
-    assert_eq!(good.taken_sorted(), records(0, 50), "the good sink has nothing twice");
+    assert_eq!(
+        good.taken_sorted(),
+        records(0, 50),
+        "the good sink has nothing twice"
+    );
     assert_eq!(bad.taken_sorted(), records(0, 50));
     assert_eq!(scene.stream().await.delivered_count, 10);
 }
@@ -32,10 +38,19 @@ async fn a_short_outage_is_waited_out_within_the_pass() {
     let scene = Scene::new();
     scene.add_blob("a", &records(0, 5)).await;
     let sink = FakeSink::new("file");
-    sink.script([Turn::Fail, Turn::FailFor(Duration::from_secs(3)), Turn::TakeSome(2), Turn::Fail]);
+    sink.script([
+        Turn::Fail,
+        Turn::FailFor(Duration::from_secs(3)),
+        Turn::TakeSome(2),
+        Turn::Fail,
+    ]);
     let counts = pass(&deliverer(&scene, &[&sink])).await;
     assert_eq!((counts.delivered_blobs, counts.retried_blobs), (1, 0));
-    assert_eq!(sink.taken(), records(0, 5), "it goes on behind the records that were safe");
+    assert_eq!(
+        sink.taken(),
+        records(0, 5),
+        "it goes on behind the records that were safe"
+    );
     assert_eq!(scene.microsoft.blob_count(), 1);
 }
 
@@ -50,7 +65,10 @@ async fn while_all_sinks_are_down_nothing_is_fetched() {
     pass(&deliverer).await;
     assert_eq!(scene.microsoft.blob_count(), 1);
     let until = deliverer.all_sinks_paused_until(scene.now()).unwrap();
-    assert!(until <= scene.now() + Duration::from_secs(60), "an outage ends for us a minute after it ended");
+    assert!(
+        until <= scene.now() + Duration::from_secs(60),
+        "an outage ends for us a minute after it ended"
+    );
     for _ in 0..5 {
         scene.add_blob("b", &records(5, 5)).await;
         assert_eq!(pass(&deliverer).await, PassCounts::default());
@@ -61,7 +79,10 @@ async fn while_all_sinks_are_down_nothing_is_fetched() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(deliverer.all_sinks_paused_until(scene.now()), None);
     deliver_all(&scene, &deliverer).await;
-    assert_eq!((one.taken_sorted(), two.taken_sorted()), (records(0, 10), records(0, 10)));
+    assert_eq!(
+        (one.taken_sorted(), two.taken_sorted()),
+        (records(0, 10), records(0, 10))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,14 +91,20 @@ async fn what_only_a_sink_that_is_down_still_lacks_is_not_fetched_again() {
         let scene = Scene::new();
         let all = large_records(0, 500);
         scene.add_blob("a", &all).await;
-        let (up, down) = (FakeSink::by_parts("up", max_in_flight), FakeSink::new("down"));
+        let (up, down) = (
+            FakeSink::by_parts("up", max_in_flight),
+            FakeSink::new("down"),
+        );
         down.always(Turn::FailForGood);
         let deliverer = deliverer(&scene, &[&up, &down]);
         pass(&deliverer).await;
         assert_eq!(up.taken_sorted(), all);
         let until = deliverer.sinks[1].1.paused_until(scene.now()).unwrap();
         // It is due before the sink's pause ends, because its own wait may be shorter.
-        tokio::time::sleep(until.duration_since(scene.now()).unsigned_abs() - Duration::from_millis(500)).await;
+        tokio::time::sleep(
+            until.duration_since(scene.now()).unsigned_abs() - Duration::from_millis(500),
+        )
+        .await;
         pass(&deliverer).await;
         assert_eq!(scene.microsoft.blob_count(), 1, "{max_in_flight} at once");
     }
@@ -98,50 +125,6 @@ async fn a_lane_that_was_down_tries_once_before_more_is_spent_on_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_that_a_sink_can_never_take_are_quarantined_with_their_bytes_and_the_blobs_are_delivered() {
-    let scene = Scene::new();
-    scene.add_blob("a", &records(0, 3)).await;
-    scene.add_blob("b", &records(3, 3)).await;
-    let (picky, other) = (FakeSink::new("picky"), FakeSink::new("other"));
-    // Both blobs may come in one batch or in two.
-    picky.always(Turn::Refuse(vec![1, 4]));
-    let counts = pass(&deliverer(&scene, &[&picky, &other])).await;
-    assert_eq!((counts.delivered_blobs, counts.delivered_records), (2, 6));
-    assert_eq!(other.taken_sorted(), records(0, 6));
-    let items = scene.ledger.quarantined(0, 10).await.unwrap();
-    assert_eq!(items.len() + picky.taken().len(), 6);
-    let mut found: Vec<_> = items.iter().map(|item| String::from_utf8(item.bytes.clone()).unwrap()).collect();
-    found.extend(picky.taken());
-    found.sort();
-    assert_eq!(found, records(0, 6));
-    for item in items {
-        assert_eq!(item.sink.as_ref().unwrap().as_str(), "picky");
-        let first = if item.content_id.as_str() == "a" { 0 } else { 3 };
-        let index = usize::try_from(item.record_index.unwrap()).unwrap();
-        assert_eq!(item.bytes, record(first + index).as_bytes(), "the index is the record's own");
-    }
-    let stream = scene.stream().await;
-    assert_eq!((stream.delivered_count, stream.quarantined_record_count), (2, counts.quarantined));
-}
-
-#[tokio::test(start_paused = true)]
-async fn refused_records_of_later_parts_are_found_by_their_place_in_the_blob() {
-    let scene = Scene::new();
-    let all = large_records(0, 300);
-    scene.add_blob("a", &all).await;
-    let sink = FakeSink::new("file");
-    sink.always(Turn::Refuse(vec![0]));
-    pass(&deliverer(&scene, &[&sink])).await;
-    let items = scene.ledger.quarantined(0, 10).await.unwrap();
-    assert_eq!(items.len(), sink.batches().len());
-    for item in items {
-        let index = usize::try_from(item.record_index.unwrap()).unwrap();
-        assert_eq!(item.bytes, all[index].as_bytes());
-    }
-    assert_eq!(scene.stream().await.delivered_count, 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_sink_that_panics_is_put_back_before_its_next_try_and_harms_nobody() {
     let scene = Scene::new();
     scene.add_blob("a", &records(0, 6)).await;
@@ -149,7 +132,11 @@ async fn a_sink_that_panics_is_put_back_before_its_next_try_and_harms_nobody() {
     wild.script([Turn::Panic]);
     let counts = pass(&deliverer(&scene, &[&wild, &calm])).await;
     assert_eq!(counts.delivered_blobs, 1);
-    assert_eq!(wild.resumed(), [None], "what it had half written is taken back");
+    assert_eq!(
+        wild.resumed(),
+        [None],
+        "what it had half written is taken back"
+    );
     assert_eq!((wild.taken(), calm.taken()), (records(0, 6), records(0, 6)));
 }
 
@@ -174,16 +161,26 @@ async fn a_sink_whose_yes_the_ledger_did_not_take_is_put_back_before_its_next_de
     let sink = FakeSink::with_position("file");
     let deliverer = deliverer(&scene, &[&sink]);
     pass(&deliverer).await;
-    assert_eq!(scene.ledger.position(sink.name()).await.unwrap().as_deref(), Some("4"));
+    assert_eq!(
+        scene.ledger.position(sink.name()).await.unwrap().as_deref(),
+        Some("4")
+    );
 
     scene.add_blob("b", &records(4, 4)).await;
     scene.ledger.fail_next("acknowledge", 5);
     assert_eq!(pass(&deliverer).await.delivered_blobs, 0);
-    assert_eq!(sink.taken(), records(0, 8), "the records are out, and the ledger does not know");
+    assert_eq!(
+        sink.taken(),
+        records(0, 8),
+        "the records are out, and the ledger does not know"
+    );
     deliver_all(&scene, &deliverer).await;
     assert_eq!(sink.resumed(), [Some("4".to_owned())]);
     assert_eq!(sink.taken(), records(0, 8));
-    assert_eq!(scene.ledger.position(sink.name()).await.unwrap().as_deref(), Some("8"));
+    assert_eq!(
+        scene.ledger.position(sink.name()).await.unwrap().as_deref(),
+        Some("8")
+    );
     assert_eq!(scene.stream().await.delivered_count, 2);
 }
 
@@ -221,7 +218,10 @@ async fn leases_are_renewed_for_as_long_as_a_sink_takes() {
     tokio::time::sleep(5 * LEASE).await;
     // Another worker finds nothing to take.
     let other = FakeSink::new("other");
-    assert_eq!(pass(&deliverer(&scene, &[&other])).await, PassCounts::default());
+    assert_eq!(
+        pass(&deliverer(&scene, &[&other])).await,
+        PassCounts::default()
+    );
     assert_eq!(running.await.unwrap().delivered_blobs, 1);
     assert_eq!(scene.ledger.call_count("renew"), 29);
     assert_eq!(scene.microsoft.blob_count(), 1);
@@ -238,36 +238,12 @@ async fn two_renewals_may_fail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_hold_one_tenants_records_and_no_more_than_the_sink_wants() {
-    let scene = Scene::new();
-    let mut expected = Vec::new();
-    for number in 0..40 {
-        let tenant = if number % 2 == 0 { tenant() } else { other_tenant() };
-        let name = format!("blob-{number}");
-        let text = records(number * 3, 3).iter().map(|text| text.replace("Update", &tenant.to_string())).collect::<Vec<_>>();
-        scene.microsoft.on(&format!("blob/{name}"), [Answer::ok(blob_text(&text))]);
-        scene.ledger.note_seen(vec![seen(tenant, &name)], scene.now()).await.unwrap();
-        expected.extend(text);
-    }
-    let sink = FakeSink::new("slow");
-    sink.always(Turn::TakeIn(Duration::from_secs(1)));
-    pass(&deliverer(&scene, &[&sink])).await;
-    expected.sort();
-    assert_eq!(sink.taken_sorted(), expected);
-    let mut largest = 0;
-    for batch in sink.batches() {
-        let of_first = batch.iter().filter(|text| text.contains(&tenant().to_string())).count();
-        assert!(of_first == 0 || of_first == batch.len(), "{batch:?}");
-        largest = largest.max(batch.len());
-    }
-    assert!(largest > 3, "parts that wait for the same sink share a batch");
-}
-
-#[tokio::test(start_paused = true)]
 async fn memory_is_bounded_while_a_sink_hangs() {
     let scene = Scene::new();
     for number in 0..12 {
-        scene.add_blob(&format!("blob-{number}"), &large_records(number * 500, 500)).await;
+        scene
+            .add_blob(&format!("blob-{number}"), &large_records(number * 500, 500))
+            .await;
     }
     let (good, hung) = (FakeSink::new("good"), FakeSink::new("hung"));
     hung.always(Turn::Hang);
@@ -275,22 +251,49 @@ async fn memory_is_bounded_while_a_sink_hangs() {
     let hurry = CancellationToken::new();
     let running = tokio::spawn({
         let (deliverer, hurry) = (Arc::clone(&deliverer), hurry.clone());
-        async move { deliverer.deliver_due(&CancellationToken::new(), &hurry).await.unwrap() }
+        async move {
+            deliverer
+                .deliver_due(&CancellationToken::new(), &hurry)
+                .await
+                .unwrap()
+        }
     });
     tokio::time::sleep(Duration::from_secs(3600)).await;
-    assert!(deliverer.memory.held_bytes() <= 4 * MIB, "{}", deliverer.memory.held_bytes());
-    assert!(deliverer.memory.held_bytes() >= 2 * MIB, "{}", deliverer.memory.held_bytes());
-    assert!(scene.microsoft.blob_count() <= 6, "{}", scene.microsoft.blob_count());
+    assert!(
+        deliverer.memory.held_bytes() <= 4 * MIB,
+        "{}",
+        deliverer.memory.held_bytes()
+    );
+    assert!(
+        deliverer.memory.held_bytes() >= 2 * MIB,
+        "{}",
+        deliverer.memory.held_bytes()
+    );
+    assert!(
+        scene.microsoft.blob_count() <= 6,
+        "{}",
+        scene.microsoft.blob_count()
+    );
     assert!(hung.largest_batch_bytes() <= 4 * MIB);
     hurry.cancel();
     running.await.unwrap();
     assert_eq!(deliverer.memory.held_bytes(), 0);
-    assert_eq!((scene.stream().await.pending_count, scene.stream().await.leased_count), (12, 0));
+    assert_eq!(
+        (
+            scene.stream().await.pending_count,
+            scene.stream().await.leased_count
+        ),
+        (12, 0)
+    );
 
     hung.script([]);
     deliver_all(&scene, &deliverer).await;
     assert_eq!(hung.taken_sorted(), large_records(0, 6_000));
-    assert_eq!(good.taken_sorted(), large_records(0, 6_000), "what it had taken before is not repeated");
+    assert_eq!(
+        good.taken_sorted(),
+        large_records(0, 6_000),
+        "what it had taken before is not repeated"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,7 +311,10 @@ async fn a_clock_that_is_set_forward_takes_no_blob_from_its_own_worker() {
         tokio::time::sleep(Duration::from_secs(10)).await;
         scene.clock.jump(SignedDuration::from_hours(3));
     });
-    assert_eq!((counts.delivered_blobs, scene.microsoft.blob_count()), (2, 2));
+    assert_eq!(
+        (counts.delivered_blobs, scene.microsoft.blob_count()),
+        (2, 2)
+    );
     assert_eq!(sink.taken(), records(0, 4));
 }
 
@@ -324,4 +330,39 @@ async fn a_clock_that_is_set_back_lengthens_no_pause() {
     scene.clock.jump(SignedDuration::from_hours(-3));
     assert_eq!(deliverer.sinks[0].1.paused_until(scene.now()), None);
     assert_eq!(deliverer.pauses.paused(scene.now()), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sink_that_fails_again_lacks_alone_is_left_until_it_works() {
+    for max_in_flight in [1, 4] {
+        let scene = Scene::new();
+        scene.add_blob("a", &large_records(0, 500)).await;
+        let (up, down) = (
+            FakeSink::by_parts("up", max_in_flight),
+            FakeSink::new("down"),
+        );
+        down.always(Turn::FailForGood);
+        let first = deliverer(&scene, &[&up, &down]);
+        pass(&first).await;
+        let due_at = first.sinks[1].1.paused_until(scene.now()).unwrap();
+        // The next process knows of no pause, and makes its own, which ends after the blob is due.
+        tokio::time::sleep(
+            due_at.duration_since(scene.now()).unsigned_abs() - Duration::from_secs(1),
+        )
+        .await;
+        let second = deliverer(&scene, &[&up, &down]);
+        scene.add_blob("b", &records(0, 5)).await;
+        pass(&second).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(second.sinks[1].1.paused_until(scene.now()).is_some());
+        pass(&second).await;
+        assert_eq!(
+            (
+                scene.microsoft.count("blob/a"),
+                scene.microsoft.count("blob/b")
+            ),
+            (1, 1),
+            "{max_in_flight} at once"
+        );
+    }
 }

@@ -5,7 +5,11 @@ use crate::sinks::testing::records;
 use crate::testing::{Answer, Turn, blob_text, large_records};
 
 /// Begins a pass, and sets `stop` after `stop_after` and `hurry` after `hurry_after`. How long the pass took.
-async fn stopped_pass(deliverer: &Arc<Deliverer>, stop_after: u64, hurry_after: u64) -> (PassCounts, Duration) {
+async fn stopped_pass(
+    deliverer: &Arc<Deliverer>,
+    stop_after: u64,
+    hurry_after: u64,
+) -> (PassCounts, Duration) {
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
     let began = Instant::now();
     let (counts, ()) = tokio::join!(deliverer.deliver_due(&stop, &hurry), async {
@@ -29,8 +33,12 @@ async fn ten_slow_blobs(scene: &Scene) {
 
 /// The attempts of all blobs that wait, these looks not included.
 async fn all_attempts(scene: &Scene) -> Vec<u32> {
-    let request =
-        LeaseRequest { max_count: 100, duration: LEASE, except_tenants: Vec::new(), for_sinks: Vec::new() };
+    let request = LeaseRequest {
+        max_count: 100,
+        duration: LEASE,
+        except_tenants: Vec::new(),
+        for_sinks: Vec::new(),
+    };
     let leases = scene.ledger.lease(&request, scene.now()).await.unwrap();
     let attempts = leases.iter().map(|lease| lease.attempts() - 1).collect();
     scene.ledger.release(leases).await.unwrap();
@@ -44,9 +52,23 @@ async fn when_told_to_stop_it_ends_what_it_began_and_releases_the_rest() {
     let sink = FakeSink::new("file");
     let deliverer = deliverer_with(&scene, &[&sink], 2, 64 * MIB);
     let (counts, _) = stopped_pass(&deliverer, 15, 1_000).await;
-    assert_eq!(counts, PassCounts { delivered_blobs: 4, delivered_records: 4, ..PassCounts::default() });
+    assert_eq!(
+        counts,
+        PassCounts {
+            delivered_blobs: 4,
+            delivered_records: 4,
+            ..PassCounts::default()
+        }
+    );
     let stream = scene.stream().await;
-    assert_eq!((stream.delivered_count, stream.pending_count, stream.leased_count), (4, 6, 0));
+    assert_eq!(
+        (
+            stream.delivered_count,
+            stream.pending_count,
+            stream.leased_count
+        ),
+        (4, 6, 0)
+    );
     assert_eq!(scene.microsoft.blob_count(), 4);
     assert_eq!(all_attempts(&scene).await, [0; 6]);
 }
@@ -58,7 +80,10 @@ async fn told_to_stop_before_it_began_it_does_nothing() {
     let stop = CancellationToken::new();
     stop.cancel();
     let deliverer = deliverer(&scene, &[&FakeSink::new("file")]);
-    let counts = deliverer.deliver_due(&stop, &CancellationToken::new()).await.unwrap();
+    let counts = deliverer
+        .deliver_due(&stop, &CancellationToken::new())
+        .await
+        .unwrap();
     assert_eq!(counts, PassCounts::default());
     assert_eq!(scene.ledger.call_count("lease"), 0);
 }
@@ -69,13 +94,22 @@ async fn in_a_hurry_a_fetch_that_stands_still_is_released() {
     let all = large_records(0, 300);
     let text = blob_text(&all);
     scene.note("stuck").await;
-    scene.microsoft.on("blob/stuck", [Answer::ok(text[..600_000].to_owned()).then_silence()]);
+    scene.microsoft.on(
+        "blob/stuck",
+        [Answer::ok(text[..600_000].to_owned()).then_silence()],
+    );
     let sink = FakeSink::new("file");
     let deliverer = deliverer(&scene, &[&sink]);
     let (counts, took) = stopped_pass(&deliverer, 5, 15).await;
     assert_eq!(counts, PassCounts::default(), "that is no failure");
     assert!(took < Duration::from_secs(1_000));
-    assert_eq!((scene.stream().await.pending_count, scene.stream().await.leased_count), (1, 0));
+    assert_eq!(
+        (
+            scene.stream().await.pending_count,
+            scene.stream().await.leased_count
+        ),
+        (1, 0)
+    );
     assert_eq!(all_attempts(&scene).await, [0]);
     // Its first part is out and stays acknowledged.
     scene.microsoft.on("blob/stuck", [Answer::ok(text)]);
@@ -87,21 +121,36 @@ async fn in_a_hurry_a_fetch_that_stands_still_is_released() {
 async fn in_a_hurry_a_sink_that_hangs_is_given_up_and_what_the_other_has_is_kept() {
     let scene = Scene::new();
     for number in 0..10 {
-        scene.add_blob(&format!("blob-{number}"), &records(number * 2, 2)).await;
+        scene
+            .add_blob(&format!("blob-{number}"), &records(number * 2, 2))
+            .await;
     }
     let (good, hung) = (FakeSink::new("good"), FakeSink::with_position("hung"));
     hung.always(Turn::Hang);
     let deliverer = deliverer(&scene, &[&good, &hung]);
     let (counts, _) = stopped_pass(&deliverer, 5, 15).await;
     assert_eq!(counts, PassCounts::default());
-    assert_eq!((scene.stream().await.pending_count, scene.stream().await.leased_count), (10, 0));
+    assert_eq!(
+        (
+            scene.stream().await.pending_count,
+            scene.stream().await.leased_count
+        ),
+        (10, 0)
+    );
     assert_eq!(all_attempts(&scene).await, [0; 10]);
-    assert_eq!(deliverer.sinks[1].1.paused_until(scene.now()), None, "want of time is not the sink's failure");
+    assert_eq!(
+        deliverer.sinks[1].1.paused_until(scene.now()),
+        None,
+        "want of time is not the sink's failure"
+    );
 
     hung.script([]);
     deliver_all(&scene, &deliverer).await;
     assert_eq!(hung.resumed(), [None]);
-    assert_eq!((good.taken_sorted(), hung.taken_sorted()), (records(0, 20), records(0, 20)));
+    assert_eq!(
+        (good.taken_sorted(), hung.taken_sorted()),
+        (records(0, 20), records(0, 20))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +163,13 @@ async fn in_a_hurry_a_lane_that_waits_for_its_next_try_waits_no_longer() {
     let (counts, _) = stopped_pass(&deliverer, 1, 11).await;
     assert_eq!(counts, PassCounts::default());
     assert_eq!(sink.batches().len(), 1);
-    assert_eq!((scene.stream().await.pending_count, scene.stream().await.leased_count), (1, 0));
+    assert_eq!(
+        (
+            scene.stream().await.pending_count,
+            scene.stream().await.leased_count
+        ),
+        (1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,6 +199,10 @@ async fn a_ledger_that_cannot_lease_is_an_error_and_what_is_under_way_is_finishe
     result.unwrap_err();
     let stream = scene.stream().await;
     assert_eq!(stream.leased_count, 0);
-    assert_eq!(stream.delivered_count as usize, scene.microsoft.blob_count(), "each that was begun was finished");
+    assert_eq!(
+        stream.delivered_count as usize,
+        scene.microsoft.blob_count(),
+        "each that was begun was finished"
+    );
     assert!(stream.pending_count > 0);
 }

@@ -1,6 +1,7 @@
 //! The whole sink against a fake of the services: what is asked for, how often, and who is told what.
 
 mod fake;
+mod promises;
 mod refusals;
 
 use std::sync::Arc;

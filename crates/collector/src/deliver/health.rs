@@ -1,0 +1,80 @@
+//! Whether each sink takes records at present, kept from one pass to the next.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ledger::SinkName;
+
+use super::settle::plan_pause;
+
+/// The longest pause of a lane that is down. An outage ends for us at most this long after it ended.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Whether a sink takes records at present. Outlives the passes.
+#[derive(Debug)]
+pub(crate) struct Health {
+    pub(super) sink: SinkName,
+    state: Mutex<HealthState>,
+}
+
+#[derive(Debug, Default)]
+struct HealthState {
+    failures: u32,
+    paused_until: Option<Timestamp>,
+    /// The ledger does not know what the sink wrote last, so the sink must be put back before it goes on.
+    must_resume: bool,
+}
+
+impl Health {
+    pub(crate) fn new(sink: SinkName) -> Self {
+        Self {
+            sink,
+            state: Mutex::default(),
+        }
+    }
+
+    /// When the sink may be tried again, where that is still to come.
+    pub(crate) fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        // A pause that would last longer than any is one that began before the clock was set back.
+        self.state()
+            .paused_until
+            .filter(|until| *until > now && *until <= now + LONGEST_PAUSE)
+    }
+
+    /// Whether its last delivery failed for good.
+    pub(super) fn was_failing(&self) -> bool {
+        self.state().failures > 0
+    }
+
+    /// It took a batch.
+    pub(super) fn works(&self) {
+        let mut state = self.state();
+        state.failures = 0;
+        state.paused_until = None;
+    }
+
+    /// It was given up. When it may be tried again.
+    pub(super) fn fails(&self, now: Timestamp, at_least: Option<Duration>) -> Timestamp {
+        let mut state = self.state();
+        state.failures += 1;
+        let pause = plan_pause(state.failures + 2, (&self.sink, now))
+            .max(at_least.unwrap_or_default())
+            .min(LONGEST_PAUSE);
+        *state.paused_until.insert(now + pause)
+    }
+
+    /// Whether the sink must be put back to the ledger's position before it does anything else.
+    pub(crate) fn must_resume(&self) -> bool {
+        self.state().must_resume
+    }
+
+    /// See [`Health::must_resume`].
+    pub(super) fn set_must_resume(&self, must: bool) {
+        self.state().must_resume = must;
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, HealthState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -53,7 +53,8 @@ macro_rules! guid_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}", self.0.as_hyphenated())
+                // Padded, so that a width in a format string makes columns.
+                f.pad(self.0.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
             }
         }
 
@@ -148,7 +149,7 @@ impl FromStr for ContentType {
 
 impl fmt::Display for ContentType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole path, measured from outside: the real program collects from the real simulator process over HTTPS and
 //! delivers to Alert Logic and to a file. Prints records and megabytes per second, the collector's own CPU seconds per
-//! million records, and its peak memory. `cargo bench -p cli`; see `benches/README.md` for what the figures mean.
+//! million records, and its peak memory. `cargo bench -p cli`; see "Measuring" in CONTRIBUTING.md for what the
+//! figures mean.
 //!
 //! `O365_BENCH_RECORDS` sets the number of records for each row, `O365_BENCH_CORPUS` an NDJSON file to take them from.
 

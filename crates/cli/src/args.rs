@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use activity_api::ContentType;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use collector::env;
 
@@ -39,8 +41,10 @@ pub(crate) enum LogFormat {
 /// Where the configuration is.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ConfigArg {
-    /// The configuration file; ./o365-collector.toml where none is named.
-    #[arg(long, global = true, env = env::CONFIG_FILE, value_name = "FILE")]
+    /// The configuration file. Without it the one that the variable O365_COLLECTOR_CONFIG names, or else
+    /// ./o365-collector.toml.
+    // Not clap's `env`: to it a variable that is set to nothing is a mistake. collector::config reads the variable.
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -170,14 +174,15 @@ pub(crate) enum SubscriptionsAction {
     List,
     /// Start subscriptions: the content types named, or all that are configured.
     Start {
-        /// Such as Audit.Exchange.
-        content_types: Vec<String>,
+        /// Microsoft's names.
+        #[arg(value_parser = content_type_parser(), ignore_case = true)]
+        content_types: Vec<ContentType>,
     },
     /// Stop subscriptions. What becomes available while one is stopped can never be collected.
     Stop {
-        /// Such as Audit.Exchange.
-        #[arg(required = true)]
-        content_types: Vec<String>,
+        /// Microsoft's names.
+        #[arg(required = true, value_parser = content_type_parser(), ignore_case = true)]
+        content_types: Vec<ContentType>,
     },
 }
 
@@ -192,4 +197,10 @@ pub(crate) enum ConfigAction {
     },
     /// A JSON Schema of the file, for editors.
     Schema,
+}
+
+/// Takes a content type by Microsoft's name, in any case, and lists the names to whoever types another.
+fn content_type_parser() -> impl TypedValueParser<Value = ContentType> {
+    PossibleValuesParser::new(ContentType::ALL.map(ContentType::as_str))
+        .try_map(|name| ContentType::parse(&name))
 }

@@ -1,6 +1,7 @@
 //! A configuration → the running parts: ledger, network, sinks, pipeline, door. Shared by every host, so that none of them
 //! differs in what it runs.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -80,11 +81,36 @@ impl Assembly {
 fn open_ledger(config: &LedgerConfig) -> anyhow::Result<Arc<dyn Ledger>> {
     match config {
         LedgerConfig::Sqlite { path } => {
-            let ledger = SqliteLedger::open(path)
-                .with_context(|| format!("the ledger {} cannot be opened", path.display()))?;
+            let ledger = SqliteLedger::open(path).map_err(|error| {
+                let told = cannot_open(path, &error);
+                anyhow::Error::new(error).context(told)
+            })?;
             Ok(Arc::new(ledger))
         }
     }
+}
+
+/// That the ledger cannot be opened, and the mend where it is a matter of its folder.
+fn cannot_open(path: &Path, error: &ledger::Error) -> String {
+    let told = format!("the ledger {} cannot be opened", path.display());
+    if !matches!(error, ledger::Error::Unavailable { .. }) {
+        return told;
+    }
+    // The whole path: a relative one begins at a folder that whoever reads the message may not be in.
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = whole.parent().unwrap_or(&whole).display();
+    let mend = match std::fs::metadata(whole.parent().unwrap_or(&whole)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            format!("the folder {folder} does not exist; create it, or name another in ledger.url")
+        }
+        Ok(metadata) if !metadata.is_dir() => {
+            format!("{folder} is no folder; name another in ledger.url")
+        }
+        Ok(_) | Err(_) => format!(
+            "the user that the collector runs as must be allowed to create files in {folder} and to read and write them"
+        ),
+    };
+    format!("{told}: {mend}")
 }
 
 fn build_sink(

@@ -14,13 +14,18 @@ pub(crate) fn install(args: &Args) {
     } else {
         "info"
     };
-    let (filter, problem) = match EnvFilter::try_new(args.log.as_deref().unwrap_or(default)) {
+    // A variable that is set to nothing is as good as unset; as a filter it would let through errors alone.
+    let wanted = args.log.as_deref().filter(|filter| !filter.is_empty());
+    let (filter, problem) = match EnvFilter::try_new(wanted.unwrap_or(default)) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new(default), Some(error)),
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
+        // It would tell of a log line that cannot be written with `eprintln!`, which panics for the same reason: a
+        // collector whose standard error nobody reads any longer goes on collecting.
+        .log_internal_errors(false)
         .with_ansi(stderr().is_terminal());
     match args.log_format {
         LogFormat::Text => builder.with_target(false).init(),

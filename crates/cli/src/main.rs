@@ -1,15 +1,10 @@
 //! The program `o365-collector`: what was typed becomes a command, and what came of it an exit code.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "talking to a terminal is this crate's work"
-)]
-
 mod args;
 mod assembly;
 mod commands;
 mod logging;
+mod output;
 mod signals;
 
 use std::process::ExitCode;
@@ -63,8 +58,9 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {
         Ok(code) => code,
+        Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("o365-collector: {error:#}");
+            output::say(format_args!("o365-collector: {error:#}"));
             let is_configuration = error
                 .downcast_ref::<collector::config::ConfigErrors>()
                 .is_some();
@@ -76,4 +72,12 @@ fn main() -> ExitCode {
             .into()
         }
     }
+}
+
+/// Whether the command came to an end because whoever read its output has gone away. `o365-collector … | head -1` got
+/// what it wanted.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<output::Error>()
+        .is_some_and(output::Error::is_closed)
 }

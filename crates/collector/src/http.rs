@@ -1,11 +1,13 @@
 //! Sending HTTP requests: the one trait through which Microsoft and the sinks are reached, so that a test or a
 //! simulation can stand in for the network, and the one place where a real client is built.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream::BoxStream};
+use tokio::net::TcpStream;
 
 /// A way to send a request. Redirects are never followed: a credential must not travel to a host nobody checked.
 #[async_trait]
@@ -90,6 +92,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle connections kept per host. More than the requests in flight would only hold sockets.
 const MAX_IDLE_PER_HOST: usize = 64;
+
+/// A bare connection, for what needs no more than that. Through no proxy.
+///
+/// # Errors
+/// When nobody listens there.
+pub(crate) async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    TcpStream::connect(address).await
+}
 
 /// The real network.
 #[derive(Debug, Clone)]

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use activity_api::{ContentType, NextStep, TenantId};
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use ledger::{Ledger, SinkName};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -33,7 +34,7 @@ use crate::telemetry;
 const KEEP_SUBSCRIBED_EVERY: Duration = Duration::from_secs(15 * 60);
 /// The longest that a blob which came due by time alone (a retry, a freed lease) waits to be noticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How many content types are listed at once, over all tenants: enough to hide the distance to Microsoft, few enough
+/// How many tenants are listed at once: enough to hide the distance to Microsoft, few enough
 /// that a thousand tenants' pages do not fill the memory.
 const CONCURRENT_LISTINGS: usize = 16;
 /// How long work under way may still take once the process is told to stop.
@@ -163,6 +164,7 @@ impl Pipeline {
             max_concurrent,
             pauses: Arc::clone(&pauses),
             doubts: Doubts::default(),
+            unsettled: Arc::default(),
         });
         Self {
             tenants,
@@ -218,7 +220,7 @@ impl Pipeline {
     }
 
     /// One bounded pass: list what became available, then deliver all that is due. Begins nothing new once `stop` is
-    /// set, and gives up what is under way [`GRACE`] later.
+    /// set, and gives up what is under way ten seconds later.
     ///
     /// # Errors
     /// Only when the ledger cannot lease.
@@ -245,7 +247,7 @@ impl Pipeline {
         Ok(step)
     }
 
-    /// Works until `stop` is set, then ends what is under way within [`GRACE`] or gives it back.
+    /// Works until `stop` is set, then ends what is under way within ten seconds or gives it back.
     ///
     /// # If interrupted
     /// As [`Pipeline::run_once`].
@@ -254,49 +256,83 @@ impl Pipeline {
         self.live.stopping();
     }
 
-    /// Looks after the subscriptions that it is time for, then lists every content type of every tenant. How many
-    /// blobs were new, and how many listings failed.
+    /// Looks after the subscriptions that it is time for, and lists every content type of every tenant. How many blobs
+    /// were new, and how many listings failed.
+    ///
+    /// # If interrupted
+    /// What was listed is noted; see [`poll_content`].
     pub async fn discover_once(&self) -> (u64, u64) {
-        let now = self.clock.now();
         // Boxed, because what a closure makes here could not be sent to another thread, and with it no host's loop.
-        let subscribing: Vec<_> = self
+        let tenants: Vec<_> = self
             .tenants
             .iter()
-            .map(|tenant| self.keep_subscribed(tenant, now).boxed())
+            .map(|tenant| self.discover(tenant).boxed())
             .collect();
-        futures::stream::iter(subscribing)
-            .buffer_unordered(CONCURRENT_LISTINGS)
-            .collect::<()>()
-            .await;
-        let mut listings = Vec::new();
-        for tenant in &self.tenants {
-            listings.extend(
-                tenant
-                    .content_types
-                    .iter()
-                    .map(|content_type| self.list(tenant, *content_type).boxed()),
-            );
-        }
-        let results: Vec<_> = futures::stream::iter(listings)
+        let results: Vec<_> = futures::stream::iter(tenants)
             .buffer_unordered(CONCURRENT_LISTINGS)
             .collect()
             .await;
-        let new_blobs = results.iter().flatten().sum();
-        let failed = results.iter().filter(|result| result.is_none()).count() as u64;
+        results
+            .into_iter()
+            .fold((0, 0), |(new, failed), (more_new, more_failed)| {
+                (new + more_new, failed + more_failed)
+            })
+    }
+
+    /// The same for one tenant. Its content types one after the other: they share its budget anyway, and a tenant whose
+    /// requests hang takes one place among the listings and no more.
+    async fn discover(&self, tenant: &Tenant) -> (u64, u64) {
+        self.keep_subscribed(tenant, self.clock.now()).await;
+        let (mut new_blobs, mut failed) = (0, 0);
+        for content_type in &tenant.content_types {
+            match self.list(tenant, *content_type).await {
+                Some(new) => new_blobs += new,
+                None => failed += 1,
+            }
+        }
         (new_blobs, failed)
     }
 
     async fn discover_until(&self, stop: &CancellationToken) {
-        let mut ticks = tokio::time::interval(self.poll.interval);
-        // A listing that took longer than the interval is followed by one, not by all that were missed.
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Each tenant at its own pace: one that is slow, or whose requests hang, must not keep the others waiting.
+        let places = Semaphore::new(CONCURRENT_LISTINGS);
+        let mut loops: FuturesUnordered<_> = self
+            .tenants
+            .iter()
+            .map(|tenant| self.discover_tenant_until(tenant, &places, stop).boxed())
+            .collect();
+        let tenants = async { while loops.next().await.is_some() {} };
+        tokio::join!(tenants, self.count_until(stop));
+    }
+
+    async fn discover_tenant_until(
+        &self,
+        tenant: &Tenant,
+        places: &Semaphore,
+        stop: &CancellationToken,
+    ) {
+        let mut ticks = self.ticks();
+        let work = async {
+            loop {
+                ticks.tick().await;
+                // Never closed, so the place always comes.
+                let place = places.acquire().await;
+                self.discover(tenant).await;
+                drop(place);
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Keeps the metrics of the ledger's state.
+    async fn count_until(&self, stop: &CancellationToken) {
+        let mut ticks = self.ticks();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = stop.cancelled() => return,
-            }
-            tokio::select! {
-                _ = self.discover_once() => {}
                 () = stop.cancelled() => return,
             }
             match self.ledger.summary(self.clock.now()).await {
@@ -304,6 +340,13 @@ impl Pipeline {
                 Err(cause) => warn!(%cause, "the ledger gives no summary"),
             }
         }
+    }
+
+    fn ticks(&self) -> tokio::time::Interval {
+        let mut ticks = tokio::time::interval(self.poll.interval);
+        // A listing that took longer than the interval is followed by one, not by all that were missed.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks
     }
 
     async fn deliver_until(&self, stop: &CancellationToken) {
@@ -384,7 +427,8 @@ impl Pipeline {
             }
             Err(subscriptions::Error::Microsoft(error)) => self.note_trouble(id, &error, now),
             Err(subscriptions::Error::Ledger(cause)) => {
-                warn!(tenant = %id, %cause, "subscriptions not looked after")
+                self.live.ledger_failed(&chain(&cause), now);
+                warn!(tenant = %id, %cause, "subscriptions not looked after");
             }
         }
     }
@@ -418,6 +462,9 @@ impl Pipeline {
                 warn!(tenant = %id, %content_type, cause = &error as &dyn std::error::Error, "content not listed");
                 self.live
                     .poll_failed(id, content_type, &chain(&error), None, now);
+                if let poll::Error::Ledger(cause) = &error {
+                    self.live.ledger_failed(&chain(cause), now);
+                }
                 if let poll::Error::Microsoft(error) = &error {
                     if matches!(error.next_step(), NextStep::StartSubscription) {
                         tenant.clear_subscribe_at();

@@ -76,3 +76,13 @@ proptest::proptest! {
         proptest::prop_assert_eq!(ContentId::canonical(once.as_str()), once);
     }
 }
+
+#[test]
+fn names_line_up_in_columns() {
+    assert_eq!(
+        format!("{:<16}|{:>16}|", ContentType::Exchange, ContentType::Dlp),
+        "Audit.Exchange  |         DLP.All|"
+    );
+    let tenant: TenantId = "0b5e3c1a-7d52-4f0e-9a61-2f6d8c4e7b90".parse().unwrap();
+    assert_eq!(format!("{tenant:<38}|"), format!("{tenant}  |"));
+}

@@ -4,19 +4,19 @@ use std::process::ExitCode;
 
 use collector::env::ProcessEnv;
 
-use super::config_file;
 use crate::args::ConfigAction;
+use crate::output;
 
 pub(super) fn config(action: ConfigAction) -> anyhow::Result<ExitCode> {
     match action {
-        ConfigAction::Default => print!("{}", collector::config::default_toml()),
+        ConfigAction::Default => output::write(collector::config::default_toml())?,
         ConfigAction::Print { config } => {
-            print!(
-                "{}",
-                collector::config::print(config_file(&config).as_deref(), &ProcessEnv)?
-            );
+            let text = collector::config::print(config.config.as_deref(), &ProcessEnv)?;
+            output::write(text)?;
         }
-        ConfigAction::Schema => println!("{:#}", collector::config::schema()),
+        ConfigAction::Schema => {
+            output::write_line(format_args!("{:#}", collector::config::schema()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,7 +17,7 @@ use super::run::run_with_door;
 use super::simulate::{config_text, folder, judge, read_corpus};
 use crate::args::DemoArgs;
 use crate::assembly::Assembly;
-use crate::exit;
+use crate::{exit, output};
 
 /// Without a number of records the demo's tenant goes on making some, this many at most: hours of them.
 const ENDLESS_RECORDS: u64 = 5_000_000;
@@ -48,6 +48,18 @@ pub(super) async fn demo(args: DemoArgs, stop: &CancellationToken) -> anyhow::Re
         ..Options::default()
     })
     .await?;
+    let shown = show(args, &simulator, is_endless, stop).await;
+    simulator.stop().await;
+    shown
+}
+
+/// Everything between the simulator's start and its end.
+async fn show(
+    args: DemoArgs,
+    simulator: &Simulator,
+    is_endless: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<ExitCode> {
     let (dir, temporary) = folder(args.dir, "o365-demo-")?;
     // Kept, so that what was collected can be looked at afterwards.
     let dir = temporary.map_or(dir, tempfile::TempDir::keep);
@@ -62,7 +74,7 @@ pub(super) async fn demo(args: DemoArgs, stop: &CancellationToken) -> anyhow::Re
     let webhook = format!("http://{address}/api/o365/webhook");
     let auth_id = uuid::Uuid::new_v4().to_string();
     let text = config_text(
-        &simulator,
+        simulator,
         &dir,
         &address.to_string(),
         Some((&webhook, &auth_id)),
@@ -70,21 +82,20 @@ pub(super) async fn demo(args: DemoArgs, stop: &CancellationToken) -> anyhow::Re
     let config =
         collector::config::from_text(&text, "demo", &dir, &std::collections::BTreeMap::new())?;
 
-    println!(
-        "simulated tenant and Alert Logic   {}",
-        simulator.microsoft_origin()
-    );
-    println!("status page                        http://{address}/");
-    println!("collected records                  {}", file.display());
-    println!(
-        "end                                {}",
-        end_text(&simulator, is_endless)
-    );
+    output::write(format!(
+        "simulated tenant and Alert Logic   {}\n\
+         status page                        http://{address}/\n\
+         collected records                  {}\n\
+         end                                {}\n",
+        simulator.microsoft_origin(),
+        file.display(),
+        end_text(simulator, is_endless),
+    ))?;
 
     let assembly = Assembly::build(&config)?;
     assembly.pipeline.start().await?;
     let ended = CancellationToken::new();
-    let watching = watch(&simulator, &assembly, &file, stop, is_endless);
+    let watching = watch(simulator, &assembly, &file, stop, is_endless);
     let collecting = run_with_door(&assembly, listener, &ended);
     let watched = async {
         let result = watching.await;
@@ -94,13 +105,13 @@ pub(super) async fn demo(args: DemoArgs, stop: &CancellationToken) -> anyhow::Re
     let (arrived, ()) = tokio::join!(watched, collecting);
     let arrived = arrived?;
 
-    let verdict = judge(&simulator, Some(&file))?;
-    println!("{verdict}");
+    let verdict = judge(simulator, Some(&file))?;
     let is_clean = verdict.is_clean() && arrived;
+    let mut told = format!("{verdict}\n");
     if !arrived {
-        println!("not everything that was published had arrived when the demo ended");
+        told.push_str("not everything that was published had arrived when the demo ended\n");
     }
-    simulator.stop().await;
+    output::or_closed(output::write(told))?;
     Ok(if is_clean {
         ExitCode::SUCCESS
     } else {
@@ -120,7 +131,8 @@ fn end_text(simulator: &Simulator, is_endless: bool) -> String {
 }
 
 /// Shows what happens until all records are delivered, or until `stop` and everything published by then has arrived.
-/// Whether it all arrived.
+/// Whether it all arrived. A closed standard output ends it too, as an error: an endless demo that nobody watches would
+/// go on for hours.
 async fn watch(
     simulator: &Simulator,
     assembly: &Assembly,
@@ -135,10 +147,10 @@ async fn watch(
             // Nothing new appears from here on; what is there is still collected, so that the verdict is about all of it.
             simulator.clock().set_speed(0.0);
             deadline = Some(tokio::time::Instant::now() + DRAIN);
-            show.say("ending: collecting what is there");
+            show.say("ending: collecting what is there")?;
         }
         let progress = simulator.progress();
-        show.update(&progress, file_bytes(file));
+        show.update(&progress, file_bytes(file))?;
         let wanted = if is_endless {
             progress.records_published
         } else {
@@ -146,11 +158,11 @@ async fn watch(
         };
         let is_over = deadline.is_some() || !is_endless;
         if is_over && progress.records_acknowledged >= wanted && is_drained(assembly).await? {
-            show.finish();
+            show.finish()?;
             return Ok(true);
         }
         if deadline.is_some_and(|deadline| tokio::time::Instant::now() > deadline) {
-            show.finish();
+            show.finish()?;
             return Ok(false);
         }
         tokio::time::sleep(LOOK_EVERY).await;

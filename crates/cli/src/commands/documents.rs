@@ -1,18 +1,23 @@
 //! `completions` and `man`: documents made from the command line's own description.
 
-use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
 use crate::args::Args;
+use crate::output;
 
 pub(super) fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
-    clap_complete::generate(shell, &mut Args::command(), "o365-collector", &mut stdout());
+    // Made in memory: written straight to standard output it would panic when nobody reads.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "o365-collector", &mut script);
+    output::write(script)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn man() -> anyhow::Result<ExitCode> {
-    clap_mangen::Man::new(Args::command()).render(&mut stdout())?;
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Args::command()).render(&mut page)?;
+    output::write(page)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,6 @@ mod simulate;
 mod status;
 mod subscriptions;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use collector::config::Config;
@@ -35,16 +34,5 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
 
 /// The configuration in force; all its errors at once, before anything is opened or sent.
 fn load(arg: &ConfigArg) -> anyhow::Result<Config> {
-    Ok(collector::config::load(
-        config_file(arg).as_deref(),
-        &ProcessEnv,
-    )?)
-}
-
-/// The file that was named, or the one that lies here. Without any, the environment alone may hold the configuration.
-fn config_file(arg: &ConfigArg) -> Option<PathBuf> {
-    let here = Path::new("o365-collector.toml");
-    arg.config
-        .clone()
-        .or_else(|| here.exists().then(|| here.to_owned()))
+    Ok(collector::config::load(arg.config.as_deref(), &ProcessEnv)?)
 }

@@ -11,7 +11,7 @@ use simulator::{AlertLogicOptions, Corpus, Options, Simulator, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Format, SimulateArgs};
-use crate::exit;
+use crate::{exit, output};
 
 /// How often `--until-delivered` looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -21,6 +21,7 @@ pub(super) async fn simulate(
     stop: &CancellationToken,
 ) -> anyhow::Result<ExitCode> {
     let corpus = args.corpus.as_deref().map(read_corpus).transpose()?;
+    let capture = args.capture.map(make_folder).transpose()?;
     let records = args
         .records
         .unwrap_or(if corpus.is_some() { 0 } else { 10_000 });
@@ -36,21 +37,30 @@ pub(super) async fn simulate(
         tls: !args.http,
         requests_per_minute: (args.requests_per_minute > 0).then_some(args.requests_per_minute),
         allow_http_webhook: true,
-        capture_ingest: args.capture,
+        capture_ingest: capture,
         prepare_blobs: args.prepare,
         ..Options::default()
     })
     .await?;
     let (dir, _temporary) = folder(args.dir, "o365-simulator-")?;
     let config = write_config(&simulator, &dir)?;
-    eprintln!("microsoft    {}", simulator.microsoft_origin());
-    eprintln!("alert logic  {}", simulator.alertlogic_origin());
-    eprintln!("splunk hec   {}", simulator.hec_origin());
-    eprintln!("records      {}", simulator.progress().records_total);
-    eprintln!(
+    output::say(format_args!(
+        "microsoft    {}",
+        simulator.microsoft_origin()
+    ));
+    output::say(format_args!(
+        "alert logic  {}",
+        simulator.alertlogic_origin()
+    ));
+    output::say(format_args!("splunk hec   {}", simulator.hec_origin()));
+    output::say(format_args!(
+        "records      {}",
+        simulator.progress().records_total
+    ));
+    output::say(format_args!(
         "now run      o365-collector run --config {}",
         config.display()
-    );
+    ));
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -64,14 +74,15 @@ pub(super) async fn simulate(
     }
     let verdict = judge(&simulator, args.check_file.as_deref())?;
     let is_clean = verdict.is_clean();
-    match args.format {
-        Format::Text => println!("{verdict}"),
-        Format::Json => println!(
+    let written = match args.format {
+        Format::Text => output::write_line(&verdict),
+        Format::Json => output::write_line(format_args!(
             "{:#}",
             serde_json::json!({ "is_clean": is_clean, "sinks": verdict.sinks })
-        ),
-    }
+        )),
+    };
     simulator.stop().await;
+    output::or_closed(written)?;
     Ok(if is_clean {
         ExitCode::SUCCESS
     } else {
@@ -102,16 +113,21 @@ pub(super) fn folder(
     prefix: &str,
 ) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {
     match named {
-        Some(dir) => {
-            std::fs::create_dir_all(&dir)
-                .with_context(|| format!("{} cannot be made", dir.display()))?;
-            Ok((dir, None))
-        }
+        Some(dir) => Ok((make_folder(dir)?, None)),
         None => {
             let dir = tempfile::Builder::new().prefix(prefix).tempdir()?;
             Ok((dir.path().to_owned(), Some(dir)))
         }
     }
+}
+
+/// The folder, made if need be. Absolute, because it goes into a configuration, where a relative path begins at the
+/// file's own folder.
+fn make_folder(dir: PathBuf) -> anyhow::Result<PathBuf> {
+    let dir =
+        std::path::absolute(&dir).with_context(|| format!("{:?} is no folder's name", dir))?;
+    std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    Ok(dir)
 }
 
 /// `ca.pem` and an `o365-collector.toml` that fits the simulator. The file's path.

@@ -1,17 +1,34 @@
-//! `status`: what the ledger knows, read beside a running collector.
+//! `status`: what the running collector says of itself, which knows why something fails; without one, what the ledger knows.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use collector::clock::{Clock as _, SystemClock};
 use collector::config::{Config, LedgerConfig};
-use collector::status;
+use collector::status::{self, StatusView};
+use collector::web;
 use ledger::{Ledger as _, SqliteLedger};
 
 use crate::args::Format;
+use crate::output;
 
 pub(super) async fn status(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
-    let LedgerConfig::Sqlite { path } = &config.ledger;
+    let view = match web::ask_status(config.listen.address).await {
+        Ok(view) => view,
+        Err(why) => {
+            output::say(format_args!("{why}; from the ledger alone"));
+            read_ledger(&config.ledger).await?
+        }
+    };
+    match format {
+        Format::Text => output::write(status::to_text(&view))?,
+        Format::Json => output::write_line(format_args!("{:#}", serde_json::to_value(&view)?))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn read_ledger(config: &LedgerConfig) -> anyhow::Result<StatusView> {
+    let LedgerConfig::Sqlite { path } = config;
     let ledger = SqliteLedger::open_read_only(path).with_context(|| {
         format!(
             "the ledger {} cannot be read; has `run` been started yet?",
@@ -19,10 +36,5 @@ pub(super) async fn status(config: &Config, format: Format) -> anyhow::Result<Ex
         )
     })?;
     let now = SystemClock.now();
-    let view = status::view(&ledger.summary(now).await?, None, now);
-    match format {
-        Format::Text => print!("{}", status::to_text(&view)),
-        Format::Json => println!("{:#}", serde_json::to_value(&view)?),
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(status::view(&ledger.summary(now).await?, None, now))
 }

@@ -1,5 +1,6 @@
 //! `subscriptions list|start|stop`, for every configured tenant.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use collector::http::{Client, Transport};
 use collector::microsoft::Microsoft;
 
 use crate::args::SubscriptionsAction;
-use crate::exit;
+use crate::{exit, output};
 
 pub(super) async fn subscriptions(
     config: &Config,
@@ -20,6 +21,7 @@ pub(super) async fn subscriptions(
     let http: Arc<dyn Transport> = Arc::new(Client::build(config.tls.ca_pem.as_deref())?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut failed = false;
+    let mut written = Ok(());
     for tenant in &config.tenants {
         let microsoft = Microsoft::new(
             tenant,
@@ -27,8 +29,9 @@ pub(super) async fn subscriptions(
             Arc::clone(&http),
             Arc::clone(&clock),
         );
+        let mut lines = String::new();
         let result = match &action {
-            SubscriptionsAction::List => list(tenant, &microsoft).await,
+            SubscriptionsAction::List => list(tenant, &microsoft, &mut lines).await,
             SubscriptionsAction::Start { content_types } => {
                 let webhook = config.webhook.as_ref().map(|webhook| Webhook {
                     address: webhook.public_url.clone(),
@@ -36,22 +39,26 @@ pub(super) async fn subscriptions(
                     expiration: None,
                 });
                 start(
-                    &chosen(content_types, tenant)?,
+                    chosen(content_types, tenant),
                     &microsoft,
                     webhook.as_ref(),
+                    &mut lines,
                 )
                 .await
             }
             SubscriptionsAction::Stop { content_types } => {
-                stop(&chosen(content_types, tenant)?, &microsoft).await
+                stop(content_types, &microsoft, &mut lines).await
             }
         };
+        // That nobody reads is no reason to leave the other tenants undone: they were asked for.
+        written = written.and(output::write(lines));
         // One tenant's refusal is not the others'.
         if let Err(error) = result {
             failed = true;
-            eprintln!("tenant {}: {error:#}", tenant.id);
+            output::say(format_args!("tenant {}: {error:#}", tenant.id));
         }
     }
+    output::or_closed(written)?;
     Ok(if failed {
         exit::FAILING.into()
     } else {
@@ -59,9 +66,13 @@ pub(super) async fn subscriptions(
     })
 }
 
-async fn list(tenant: &TenantConfig, microsoft: &Microsoft) -> anyhow::Result<()> {
+async fn list(
+    tenant: &TenantConfig,
+    microsoft: &Microsoft,
+    lines: &mut String,
+) -> anyhow::Result<()> {
     let subscriptions = microsoft.list_subscriptions().await?;
-    println!("tenant {}", tenant.id);
+    writeln!(lines, "tenant {}", tenant.id)?;
     for content_type in ContentType::ALL {
         let configured = if tenant.content_types.contains(&content_type) {
             "configured"
@@ -92,13 +103,17 @@ async fn list(tenant: &TenantConfig, microsoft: &Microsoft) -> anyhow::Result<()
                 (state, webhook)
             }
         };
-        println!("  {content_type:<28} {state:<9} {configured:<15} {webhook}");
+        writeln!(
+            lines,
+            "  {content_type:<28} {state:<9} {configured:<15} {webhook}"
+        )?;
     }
     if subscriptions.unknown_count > 0 {
-        println!(
+        writeln!(
+            lines,
             "  and {} of content types that this version does not know",
             subscriptions.unknown_count
-        );
+        )?;
     }
     Ok(())
 }
@@ -107,33 +122,42 @@ async fn start(
     content_types: &[ContentType],
     microsoft: &Microsoft,
     webhook: Option<&Webhook>,
+    lines: &mut String,
 ) -> anyhow::Result<()> {
     for content_type in content_types {
         let started = microsoft.start_subscription(*content_type, webhook).await;
         started.with_context(|| format!("{content_type} cannot be started"))?;
-        println!("tenant {}: {content_type} started", microsoft.tenant());
+        writeln!(
+            lines,
+            "tenant {}: {content_type} started",
+            microsoft.tenant()
+        )?;
     }
     Ok(())
 }
 
-async fn stop(content_types: &[ContentType], microsoft: &Microsoft) -> anyhow::Result<()> {
+async fn stop(
+    content_types: &[ContentType],
+    microsoft: &Microsoft,
+    lines: &mut String,
+) -> anyhow::Result<()> {
     for content_type in content_types {
         let stopped = microsoft.stop_subscription(*content_type).await;
         stopped.with_context(|| format!("{content_type} cannot be stopped"))?;
-        println!("tenant {}: {content_type} stopped", microsoft.tenant());
+        writeln!(
+            lines,
+            "tenant {}: {content_type} stopped",
+            microsoft.tenant()
+        )?;
     }
     Ok(())
 }
 
-fn chosen(named: &[String], tenant: &TenantConfig) -> anyhow::Result<Vec<ContentType>> {
+/// The content types named, or all that are configured.
+fn chosen<'a>(named: &'a [ContentType], tenant: &'a TenantConfig) -> &'a [ContentType] {
     if named.is_empty() {
-        return Ok(tenant.content_types.clone());
+        &tenant.content_types
+    } else {
+        named
     }
-    named
-        .iter()
-        .map(|name| {
-            name.parse::<ContentType>()
-                .with_context(|| format!("`{name}` is no content type"))
-        })
-        .collect()
 }

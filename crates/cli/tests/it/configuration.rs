@@ -90,6 +90,78 @@ fn each_mistake_is_named_and_the_exit_code_is_78() {
 }
 
 #[test]
+fn a_secrets_variable_that_is_not_set_is_named() {
+    let secret = format!("\"{CANARY}\"");
+    let output = run_with(
+        &(tenant().replace(&secret, "{ env = \"O365_CLIENT_SECRET\" }")
+            + "[[sink]]\ntype = \"stdout\"\n"),
+    );
+    assert_eq!(output.status.code(), Some(78), "{}", describe(&output));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("tenant[0].client_secret") && text.contains("O365_CLIENT_SECRET is not set"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_variable_that_is_set_to_nothing_is_as_good_as_unset() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = tenant() + "[[sink]]\ntype = \"stdout\"\n";
+    let here = dir.path().join("o365-collector.toml");
+    fs::write(&here, &text).unwrap();
+    let there = dir.path().join("there.toml");
+    fs::write(&there, text + "[poll]\ninterval_secs = 34\n").unwrap();
+    let print = |arguments: &[&str], variable: &str| {
+        let output = program()
+            .args(["config", "print"])
+            .args(arguments)
+            .current_dir(dir.path())
+            .env("O365_COLLECTOR_CONFIG", variable)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let is_there = |text: &str| text.contains("interval_secs = 34");
+    assert!(!is_there(&print(&[], "")));
+    assert!(is_there(&print(&["--config", "there.toml"], "")));
+    assert!(is_there(&print(&[], "there.toml")));
+    // The flag goes before the variable.
+    let flag = ["--config", "o365-collector.toml"];
+    assert!(!is_there(&print(&flag, "there.toml")));
+    // A subcommand's subcommand takes the same flag.
+    let output = program()
+        .args(["subscriptions", "list", "--config", "no-such.toml"])
+        .current_dir(dir.path())
+        .env("O365_COLLECTOR_CONFIG", "")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", describe(&output));
+}
+
+#[test]
+fn an_unknown_content_type_is_a_bad_command_line_and_the_names_are_listed() {
+    for action in ["start", "stop"] {
+        let output = program()
+            .args(["subscriptions", action, "Audit.Everything"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64), "{}", describe(&output));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        for name in [
+            "Audit.AzureActiveDirectory",
+            "Audit.Exchange",
+            "Audit.SharePoint",
+            "Audit.General",
+            "DLP.All",
+        ] {
+            assert!(text.contains(name), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
 fn two_mistakes_come_in_one_answer() {
     let output = run_with(&format!(
         "colour = 1\n{}[[sink]]\ntype = \"file\"\n[poll]\ninterval_secs = 1\n",

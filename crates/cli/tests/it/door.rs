@@ -1,6 +1,8 @@
 //! The webhook door of the running program: what it accepts, what it refuses, and that a token never follows a lie.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
@@ -55,6 +57,28 @@ impl Door {
             }
         })
         .0
+    }
+
+    /// Posts `size` bytes in chunks, so that no header says how many there will be, and never says that they are all.
+    /// The first line of the answer.
+    fn post_without_end(&self, size: usize) -> String {
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "POST /api/o365/webhook HTTP/1.1\r\nHost: {address}\r\nWebhook-AuthID: {AUTH_ID}\r\nTransfer-Encoding: chunked\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        for chunk in vec![b' '; size].chunks(64 * 1024) {
+            // The break before a chunk's length ends what was before it: the head, or the chunk before.
+            let length = format!("\r\n{:x}\r\n", chunk.len());
+            stream.write_all(length.as_bytes()).unwrap();
+            stream.write_all(chunk).unwrap();
+        }
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
     }
 
     fn get(&self, path: &str) -> (u16, String) {
@@ -230,4 +254,12 @@ fn the_door_refuses_what_it_must_and_no_token_follows_a_lie() {
     let (status, page) = door.get("/");
     assert_eq!(status, 200);
     assert!(page.contains(&tenant), "{page}");
+}
+
+#[test]
+fn a_body_that_is_too_long_is_refused_without_a_length_and_before_its_end() {
+    let door = Door::open();
+    let answer = door.post_without_end((1 << 20) + 1);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert_eq!(door.get("/healthz").0, 200);
 }

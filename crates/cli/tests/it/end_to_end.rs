@@ -151,8 +151,21 @@ fn subscriptions_are_listed_and_stopped() {
         assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(subscriptions(&["list"]).matches("enabled").count(), 5);
-    subscriptions(&["stop", "DLP.All"]);
+    let listed = subscriptions(&["list"]);
+    assert_eq!(listed.matches("enabled").count(), 5);
+    for column in ["enabled", "configured", "no webhook"] {
+        let places: Vec<_> = listed
+            .lines()
+            .skip(1)
+            .map(|line| line.find(column))
+            .collect();
+        assert!(
+            places.windows(2).all(|pair| pair[0] == pair[1]),
+            "the columns do not line up:\n{listed}"
+        );
+    }
+    // In any case.
+    subscriptions(&["stop", "dlp.all"]);
     let listed = subscriptions(&["list"]);
     assert_eq!(listed.matches("enabled ").count(), 4, "{listed}");
     subscriptions(&["start", "DLP.All"]);

@@ -233,9 +233,10 @@ struct Document {
 
 impl Document {
     fn open(file: Option<&Path>, env: &dyn Lookup) -> Result<Self, ConfigErrors> {
-        let named = file
-            .map(Path::to_path_buf)
-            .or_else(|| env.get(env::CONFIG_FILE).map(PathBuf::from));
+        let named = match file {
+            Some(file) => Some(file.to_path_buf()),
+            None => named_by_variable(env)?,
+        };
         let path = match named {
             Some(path) => path,
             None if Path::new(DEFAULT_FILE).exists() => PathBuf::from(DEFAULT_FILE),
@@ -328,6 +329,25 @@ impl Document {
             Some(config) if errors.is_empty() => Ok((config, keys)),
             _ => Err(ConfigErrors::new(errors)),
         }
+    }
+}
+
+/// The file that [`env::CONFIG_FILE`] names. Set to nothing is as good as unset: that is how service managers and
+/// containers leave a variable out.
+fn named_by_variable(env: &dyn Lookup) -> Result<Option<PathBuf>, ConfigErrors> {
+    let variable = env::CONFIG_FILE.to_owned();
+    match env.get(&variable) {
+        Some(name) => Ok((!name.is_empty()).then(|| PathBuf::from(name))),
+        // Set, and yet nothing to be had: another file must not be read in the place of the one that was meant.
+        None if env.names_with_prefix(&variable).contains(&variable) => {
+            Err(ConfigErrors::new(vec![ConfigError {
+                place: Place::Variable(variable),
+                key: String::new(),
+                reason: "is no Unicode text; name the file with --config".to_owned(),
+                kind: Kind::Unreadable,
+            }]))
+        }
+        None => Ok(None),
     }
 }
 

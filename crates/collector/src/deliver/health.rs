@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ledger::SinkName;
 
-use super::settle::plan_pause;
+use super::pauses::plan_pause;
 
 /// The longest pause of a lane that is down. An outage ends for us at most this long after it ended.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -21,6 +21,8 @@ pub(crate) struct Health {
 #[derive(Debug, Default)]
 struct HealthState {
     failures: u32,
+    /// How often in a row the ledger failed it.
+    ledger_failures: u32,
     paused_until: Option<Timestamp>,
     /// The ledger does not know what the sink wrote last, so the sink must be put back before it goes on.
     must_resume: bool,
@@ -61,6 +63,24 @@ impl Health {
         let pause = plan_pause(state.failures + 2, (&self.sink, now))
             .max(at_least.unwrap_or_default())
             .min(LONGEST_PAUSE);
+        *state.paused_until.insert(now + pause)
+    }
+
+    /// The ledger took its yes. Apart from [`Health::works`], which is said before the ledger is asked.
+    pub(super) fn is_recorded(&self) {
+        self.state().ledger_failures = 0;
+    }
+
+    /// It waits for the ledger, which does not take its yes. That is no failure of the sink's: it has no fewer tries
+    /// afterwards. When it may be tried again.
+    pub(super) fn waits_for_ledger(&self, now: Timestamp) -> Timestamp {
+        // Several batches under way meet the same failure.
+        if let Some(until) = self.paused_until(now) {
+            return until;
+        }
+        let mut state = self.state();
+        state.ledger_failures += 1;
+        let pause = plan_pause(state.ledger_failures + 2, (&self.sink, now)).min(LONGEST_PAUSE);
         *state.paused_until.insert(now + pause)
     }
 

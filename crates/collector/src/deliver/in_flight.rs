@@ -15,6 +15,7 @@ use crate::record::BlobTag;
 pub(super) struct InFlight {
     tag: Arc<BlobTag>,
     uri: String,
+    expires_at: Timestamp,
     attempts: u32,
     /// Records and undecodable stretches that were set aside under this lease.
     quarantined: AtomicU64,
@@ -120,6 +121,7 @@ impl InFlight {
         Arc::new(Self {
             tag,
             uri: lease.uri().to_owned(),
+            expires_at: lease.expires_at(),
             attempts: lease.attempts(),
             quarantined: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -136,6 +138,10 @@ impl InFlight {
 
     pub(super) fn uri(&self) -> &str {
         &self.uri
+    }
+
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.expires_at
     }
 
     pub(super) fn attempts(&self) -> u32 {
@@ -273,7 +279,7 @@ impl InFlight {
             }
             (_, Some(not_before)) => Outcome::Ended(Ending::RetryLater {
                 not_before,
-                reason: "a sink did not take all of it".to_owned(),
+                reason: "not every sink has all of it on record".to_owned(),
             }),
             (Fetch::Ended(ending), None) => Outcome::Ended(ending.clone()),
             (Fetch::Done(totals), None) => Outcome::Complete {

@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::chain;
 use super::health::{Health, LONGEST_PAUSE};
 use super::in_flight::{InFlight, Settled};
-use super::settle::{Settler, plan_pause};
+use super::pauses::plan_pause;
+use super::settle::Settler;
 use crate::clock::Clock;
 use crate::record::{Batch, BlobPart};
 use crate::sinks::{Error, Failure, Receipt, Refused, Sink};
@@ -153,7 +155,7 @@ impl Lane {
                     let pause = plan_pause(tried, (&self.health.sink, self.clock.now()));
                     let (asked, is_final) = match &failure.error {
                         Error::Unavailable { retry_after, .. } => (*retry_after, false),
-                        Error::Io { .. } => (None, false),
+                        Error::Io { .. } | Error::Ledger(_) => (None, false),
                         Error::Refused { .. } => (None, true),
                     };
                     let pause = pause.max(asked.unwrap_or_default());
@@ -163,10 +165,10 @@ impl Lane {
                     }
                     let now = self.clock.now();
                     let gives_up = is_final || tried >= tries || pause > LONGEST_PAUSE;
-                    let retry_at = if gives_up {
-                        self.health.fails(now, asked)
-                    } else {
-                        now + pause
+                    let retry_at = match &failure.error {
+                        _ if !gives_up => now + pause,
+                        Error::Ledger(_) => self.health.waits_for_ledger(now),
+                        _ => self.health.fails(now, asked),
                     };
                     self.note_failure(&failure.error, delivered, retry_at, now);
                     if gives_up {
@@ -200,15 +202,15 @@ impl Lane {
 
     fn note_failure(&self, cause: &Error, delivered: usize, retry_at: Timestamp, now: Timestamp) {
         let sink = &self.health.sink;
+        if let Error::Ledger(cause) = cause {
+            warn!(%sink, cause = cause as &dyn std::error::Error, %retry_at, "sink waits for the ledger");
+            self.live.ledger_failed(&chain(cause), now);
+            return;
+        }
         warn!(%sink, cause = cause as &dyn std::error::Error, %retry_at, "sink did not take a batch");
         telemetry::sink_failing(sink, true);
-        self.live.sink_failing(
-            sink,
-            delivered as u64,
-            &cause.to_string(),
-            Some(retry_at),
-            now,
-        );
+        self.live
+            .sink_failing(sink, delivered as u64, &chain(cause), Some(retry_at), now);
     }
 
     /// Puts a sink back to the position that the ledger has, when an earlier acknowledgement could not be written.
@@ -221,8 +223,9 @@ impl Lane {
             Ok(position) => position,
             Err(cause) => {
                 telemetry::ledger_failed(LedgerOperation::Read);
-                warn!(sink = %self.health.sink, %cause, "the sink's position cannot be read, it waits");
-                return Err(self.health.fails(now, None));
+                warn!(sink = %self.health.sink, cause = &cause as &dyn std::error::Error, "the sink's position cannot be read, it waits");
+                self.live.ledger_failed(&chain(&cause), now);
+                return Err(self.health.waits_for_ledger(now));
             }
         };
         let resumed = AssertUnwindSafe(self.sink.resume(position.as_deref()))
@@ -234,7 +237,10 @@ impl Lane {
                 Ok(())
             }
             Err(cause) => {
-                let retry_at = self.health.fails(now, None);
+                let retry_at = match cause {
+                    Error::Ledger(_) => self.health.waits_for_ledger(now),
+                    _ => self.health.fails(now, None),
+                };
                 self.note_failure(&cause, 0, retry_at, now);
                 Err(retry_at)
             }
@@ -285,7 +291,7 @@ impl Lane {
     }
 
     /// Writes a sink's yes to the ledger, trying for as long as there is time: the records are out, and forgetting
-    /// that would repeat them.
+    /// that would repeat them. When that fails it is the ledger's failure: the sink waits, and is not said to fail.
     async fn commit(&self, commit: SinkCommit) -> Result<Vec<Acknowledgement>, Timestamp> {
         for tried in 1.. {
             let started = Instant::now();
@@ -296,14 +302,20 @@ impl Lane {
             {
                 Ok(proofs) => {
                     telemetry::ledger_committed(LedgerOperation::Acknowledge, started.elapsed());
+                    self.live.ledger_ok();
+                    self.health.is_recorded();
                     return Ok(proofs);
                 }
                 Err(cause) => {
                     telemetry::ledger_failed(LedgerOperation::Acknowledge);
-                    error!(sink = %self.health.sink, cause = &cause as &dyn std::error::Error, "the ledger did not record an acknowledgement");
+                    self.live.ledger_failed(&chain(&cause), self.clock.now());
+                    let sink = &self.health.sink;
+                    let cause = &cause as &dyn std::error::Error;
                     if tried >= TRIES || self.hurry.is_cancelled() {
+                        error!(%sink, cause, "the ledger did not record an acknowledgement");
                         break;
                     }
+                    warn!(%sink, cause, "the ledger did not record an acknowledgement, will retry");
                 }
             }
             tokio::select! {
@@ -312,7 +324,7 @@ impl Lane {
             }
         }
         self.health.set_must_resume(true);
-        Err(self.health.fails(self.clock.now(), None))
+        Err(self.health.waits_for_ledger(self.clock.now()))
     }
 
     fn give_up(&self, items: &[LaneItem], retry_at: Timestamp) -> Vec<Settled> {

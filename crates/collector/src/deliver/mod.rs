@@ -5,9 +5,12 @@ mod doubts;
 mod health;
 mod in_flight;
 mod lane;
+mod pauses;
+mod places;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::clock::Clock;
-use crate::decode::Undecodable;
+use crate::decode::{self, Undecodable};
 use crate::fetch::{self, Outlet, fetch_blob};
 use crate::memory::Memory;
 use crate::microsoft::Microsoft;
@@ -31,23 +34,24 @@ use crate::record::BlobPart;
 use crate::sinks::Sink;
 use crate::status::Live;
 use crate::telemetry;
+use doubts::{Doubt, Judgement};
 use in_flight::{Ending, InFlight};
 use lane::{Lane, LaneItem};
-use settle::{Settler, plan_pause};
+use pauses::plan_pause;
+use places::Carried;
+use settle::Settler;
 
 pub(crate) use doubts::Doubts;
 pub(crate) use health::Health;
+pub(crate) use pauses::Pauses;
 pub use settle::PassCounts;
-pub(crate) use settle::Pauses;
+pub(crate) use unsettled::Unsettled;
 
 /// How long a lease lasts before it must be renewed. Renewed at a third of it, so two renewals may fail. Too short and
 /// a stall makes two workers deliver the same blob; too long and a dead worker's blobs wait.
 const LEASE: Duration = Duration::from_secs(600);
-/// How often a blob whose body is no whole array is fetched before it is quarantined. A body can be cut short on the way
-/// without anybody noticing, so the first such body proves nothing.
-const DECODE_TRIES: u32 = 5;
-/// How often a blob is asked for that Microsoft says does not exist: it was seen to appear later.
-const MISSING_TRIES: u32 = 8;
+/// How often a pass looks for what came due meanwhile, while it has nothing else to begin.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Everything that delivering needs, beyond one pass.
 pub(crate) struct Deliverer {
@@ -60,6 +64,7 @@ pub(crate) struct Deliverer {
     pub(crate) max_concurrent: usize,
     pub(crate) pauses: Arc<Pauses>,
     pub(crate) doubts: Doubts,
+    pub(crate) unsettled: Arc<Unsettled>,
 }
 
 impl Deliverer {
@@ -86,6 +91,7 @@ impl Deliverer {
             names,
             Arc::clone(&self.clock),
             self.live.clone(),
+            Arc::clone(&self.unsettled),
         ));
         let (lanes, mut lane_tasks) = self.open_lanes(&settler, hurry);
         let pass = Pass {
@@ -102,6 +108,7 @@ impl Deliverer {
                     error!(%cause, "a sink's lane ended by a defect, its blobs come again");
                 }
             }
+            settler.look_after_ledger().await;
             result
         };
         // No task of its own: it would go on renewing when this future is dropped, and keep blobs from everybody.
@@ -149,7 +156,13 @@ impl Deliverer {
         (senders, tasks)
     }
 
-    fn lease_request(&self, max_count: usize, now: Timestamp) -> Option<LeaseRequest> {
+    /// What to lease at `now`, leaving out `busy` tenants. Nothing while every sink is down.
+    fn lease_request(
+        &self,
+        max_count: usize,
+        busy: Vec<TenantId>,
+        now: Timestamp,
+    ) -> Option<LeaseRequest> {
         let (up, down): (Vec<_>, Vec<_>) = self
             .sinks
             .iter()
@@ -163,10 +176,18 @@ impl Deliverer {
         } else {
             up.iter().map(|(sink, _)| sink.name().clone()).collect()
         };
+        let mut except_tenants = self.pauses.paused(now);
+        except_tenants.extend(busy);
+        // Whose budget is used up for longer could not be fetched, and would only hold what others can use.
+        let throttled = self
+            .tenants
+            .iter()
+            .filter(|(_, door)| door.budget().paused_for().is_some());
+        except_tenants.extend(throttled.map(|(tenant, _)| *tenant));
         Some(LeaseRequest {
             max_count,
             duration: LEASE,
-            except_tenants: self.pauses.paused(now),
+            except_tenants,
             for_sinks,
         })
     }
@@ -191,30 +212,37 @@ impl Pass {
             .concurrent_reads(self.deliverer.max_concurrent);
         let mut leased: VecDeque<Lease> = VecDeque::new();
         let mut fetching = JoinSet::new();
-        let mut carried: HashMap<tokio::task::Id, Arc<InFlight>> = HashMap::new();
+        let mut carried = Carried::new(self.deliverer.tenants.len(), concurrent);
         let mut nothing_due = false;
         let result = loop {
-            // Leased ahead by one round, so that fetching does not wait for the ledger.
-            if leased.len() < concurrent && !nothing_due && !stop.is_cancelled() {
-                match self.lease(2 * concurrent).await {
+            while fetching.len() < concurrent && !stop.is_cancelled() {
+                let Some(at) = leased
+                    .iter()
+                    .position(|lease| carried.has_place(lease.tenant()))
+                else {
+                    break;
+                };
+                let Some(lease) = leased.remove(at) else {
+                    break;
+                };
+                self.begin(lease, hurry, &mut fetching, &mut carried).await;
+            }
+            // Leased ahead by one round, so that fetching does not wait for the ledger; and beyond that when none of what
+            // is leased can be begun, because its tenants have all the places they may have.
+            let can_begin = leased.iter().any(|lease| carried.has_place(lease.tenant()));
+            let wants_more = leased.len() < concurrent || !can_begin;
+            if wants_more && !nothing_due && !stop.is_cancelled() {
+                match self.lease(2 * concurrent, carried.full_tenants()).await {
                     Ok(more) => {
                         nothing_due = more.is_empty();
                         leased.extend(more);
                     }
                     Err(error) => break Err(error),
                 }
+                continue;
             }
-            while fetching.len() < concurrent && !stop.is_cancelled() {
-                let Some(lease) = leased.pop_front() else {
-                    break;
-                };
-                self.begin(lease, hurry, &mut fetching, &mut carried).await;
-            }
-            if fetching.is_empty() {
-                // None of what was leased could be begun, which says nothing of what is due behind it.
-                if !nothing_due && !stop.is_cancelled() {
-                    continue;
-                }
+            // Nothing to fetch is not yet the end: while a sink is slow, the others can be given what comes due meanwhile.
+            if fetching.is_empty() && (stop.is_cancelled() || self.settler.holds_none()) {
                 break Ok(());
             }
             telemetry::memory_in_flight(self.deliverer.memory.held_bytes());
@@ -224,6 +252,8 @@ impl Pass {
                     // Something may have come due meanwhile, or been put back.
                     nothing_due = false;
                 }
+                () = self.settler.settled() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => nothing_due = false,
                 // Every carrier sees it as well, and ends.
                 () = hurry.cancelled() => break Ok(()),
             }
@@ -237,13 +267,18 @@ impl Pass {
         result
     }
 
-    async fn lease(&self, max_count: usize) -> Result<Vec<Lease>, ledger::Error> {
+    async fn lease(
+        &self,
+        max_count: usize,
+        busy: Vec<TenantId>,
+    ) -> Result<Vec<Lease>, ledger::Error> {
         self.settler.renew_after_a_jump().await;
+        self.settler.look_after_ledger().await;
         let now = self.deliverer.clock.now();
-        let Some(request) = self.deliverer.lease_request(max_count, now) else {
+        let Some(request) = self.deliverer.lease_request(max_count, busy, now) else {
             return Ok(Vec::new());
         };
-        let leases = self.deliverer.ledger.lease(&request, now).await?;
+        let leases = self.settler.lease(&request, now).await?;
         for lease in &leases {
             self.settler.hold(lease.key());
         }
@@ -255,7 +290,7 @@ impl Pass {
         lease: Lease,
         hurry: &CancellationToken,
         fetching: &mut JoinSet<()>,
-        carried: &mut HashMap<tokio::task::Id, Arc<InFlight>>,
+        carried: &mut Carried,
     ) {
         let names: Vec<_> = self
             .deliverer
@@ -289,16 +324,16 @@ impl Pass {
     async fn note_end(
         &self,
         ended: Result<(tokio::task::Id, ()), JoinError>,
-        carried: &mut HashMap<tokio::task::Id, Arc<InFlight>>,
+        carried: &mut Carried,
     ) {
         let error = match ended {
             Ok((id, ())) => {
-                carried.remove(&id);
+                carried.remove(id);
                 return;
             }
             Err(error) => error,
         };
-        let Some(in_flight) = carried.remove(&error.id()) else {
+        let Some(in_flight) = carried.remove(error.id()) else {
             return;
         };
         error!(cause = %error, "a blob's task ended by a defect");
@@ -388,14 +423,15 @@ impl Carrier {
     }
 
     /// What becomes of a blob whose body is no whole array.
-    fn plan_broken(&self, error: &crate::decode::Error, bytes: Vec<u8>) -> Ending {
-        if self.is_proven(DECODE_TRIES) {
-            Ending::Quarantine {
-                reason: error.to_string(),
-                bytes,
-            }
-        } else {
-            self.plan_retry(None, error.to_string())
+    fn plan_broken(&self, error: &decode::Error, bytes: Vec<u8>) -> Ending {
+        let doubt = match error {
+            decode::Error::NotAnArray => Doubt::Absent,
+            decode::Error::Truncated | decode::Error::TrailingBytes => Doubt::Damaged,
+        };
+        let reason = error.to_string();
+        match self.judge(doubt) {
+            Judgement::AskAgain(pause) => self.plan_retry(pause, reason),
+            Judgement::Believe => Ending::Quarantine { reason, bytes },
         }
     }
 
@@ -412,12 +448,10 @@ impl Carrier {
                 bytes: Vec::new(),
             },
             NextStep::GiveUpOnBlob(reason) => {
-                if self.is_proven(MISSING_TRIES) {
-                    Ending::Expire {
-                        reason: reason.to_string(),
-                    }
-                } else {
-                    self.plan_retry(None, reason.to_string())
+                let reason = reason.to_string();
+                match self.judge(Doubt::Absent) {
+                    Judgement::AskAgain(pause) => self.plan_retry(pause, reason),
+                    Judgement::Believe => Ending::Expire { reason },
                 }
             }
             NextStep::StopTenant(reason) => {
@@ -433,25 +467,26 @@ impl Carrier {
                 self.settler.count_stopped();
                 Ending::Release
             }
-            NextStep::RetryAfter(wait) => self.plan_retry(wait, text),
+            NextStep::RetryAfter(wait) => self.plan_retry(wait.unwrap_or_default(), text),
             NextStep::Reauthenticate
             | NextStep::StartSubscription
             | NextStep::GoWithoutWebhook
-            | NextStep::ListWindowAgain => self.plan_retry(None, text),
+            | NextStep::ListWindowAgain => self.plan_retry(Duration::ZERO, text),
         }
     }
 
-    /// One more answer of a kind that is not believed before it was given `tries` times. Whether it now is.
-    fn is_proven(&self, tries: u32) -> bool {
-        self.deliverer
-            .doubts
-            .is_enough(self.in_flight.tag(), self.in_flight.attempts(), tries)
+    /// What to make of one more answer that proves nothing by itself.
+    fn judge(&self, doubt: Doubt) -> Judgement {
+        let blob = &self.in_flight;
+        let now = self.deliverer.clock.now();
+        let doubts = &self.deliverer.doubts;
+        doubts.judge(blob.tag(), doubt, blob.attempts(), blob.expires_at(), now)
     }
 
-    fn plan_retry(&self, wait: Option<Duration>, reason: String) -> Ending {
+    /// Later again, not before `at_least`.
+    fn plan_retry(&self, at_least: Duration, reason: String) -> Ending {
         let tag = self.in_flight.tag();
-        let pause =
-            plan_pause(self.in_flight.attempts(), &tag.content_id).max(wait.unwrap_or_default());
+        let pause = plan_pause(self.in_flight.attempts(), &tag.content_id).max(at_least);
         warn!(tenant = %tag.tenant, content_id = %tag.content_id, retry_in = ?pause, reason, "blob not fetched, will retry");
         Ending::RetryLater {
             not_before: self.deliverer.clock.now() + pause,

@@ -3,25 +3,27 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
-use std::hash::Hash as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use activity_api::TenantId;
 use jiff::Timestamp;
 use ledger::{
-    AcknowledgedPart, Acknowledgement, Delivery, Lease, LeaseKey, Ledger, SinkCommit, SinkName,
+    AcknowledgedPart, Acknowledgement, Delivery, Lease, LeaseKey, LeaseRequest, Ledger, SinkCommit,
+    SinkName,
 };
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use super::LEASE;
 use super::in_flight::{Ending, InFlight, Outcome, Settled};
+use super::{LEASE, Unsettled, chain};
 use crate::clock::Clock;
 use crate::decode::Totals;
 use crate::status::Live;
 use crate::telemetry::{self, LedgerOperation};
+
+/// The fact that is written to see whether the ledger takes writes again. Its value says when that was, and nobody reads it.
+const PROBE: &str = "ledger/probed_at";
 
 /// What one pass of delivering brought about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,8 +46,12 @@ pub(super) struct Settler {
     sinks: Vec<SinkName>,
     clock: Arc<dyn Clock>,
     live: Live,
+    /// What earlier writes, also of earlier passes, could not settle.
+    unsettled: Arc<Unsettled>,
     /// Leases that are held, for renewal.
     held: Mutex<BTreeSet<LeaseKey>>,
+    /// Told whenever leases are let go.
+    settled: Notify,
     /// When that was done last.
     renewed_at: Mutex<Timestamp>,
     counts: Counts,
@@ -66,6 +72,7 @@ impl Settler {
         sinks: Vec<SinkName>,
         clock: Arc<dyn Clock>,
         live: Live,
+        unsettled: Arc<Unsettled>,
     ) -> Self {
         let renewed_at = Mutex::new(clock.now());
         Self {
@@ -73,7 +80,9 @@ impl Settler {
             sinks,
             clock,
             live,
+            unsettled,
             held: Mutex::default(),
+            settled: Notify::new(),
             renewed_at,
             counts: Counts::default(),
         }
@@ -126,16 +135,97 @@ impl Settler {
             return;
         }
         match self.ledger.renew(&keys, now + LEASE).await {
-            Ok(lost) if lost.is_empty() => {}
             Ok(lost) => {
-                warn!(
-                    count = lost.len(),
-                    "leases were lost, another worker has their blobs"
-                );
-                self.let_go(lost);
+                // One that was kept was written.
+                if lost.len() < keys.len() {
+                    self.live.ledger_ok();
+                }
+                if !lost.is_empty() {
+                    warn!(
+                        count = lost.len(),
+                        "leases were lost, another worker has their blobs"
+                    );
+                    self.let_go(lost);
+                }
             }
-            Err(cause) => error!(%cause, "leases could not be renewed"),
+            Err(cause) => {
+                telemetry::ledger_failed(LedgerOperation::Renew);
+                self.note_failing(&cause);
+                error!(
+                    cause = &cause as &dyn std::error::Error,
+                    "leases could not be renewed"
+                );
+            }
         }
+    }
+
+    /// Takes leases, and notes whether the ledger gives them.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub(super) async fn lease(
+        &self,
+        request: &LeaseRequest,
+        now: Timestamp,
+    ) -> Result<Vec<Lease>, ledger::Error> {
+        let leased = self.ledger.lease(request, now).await;
+        match &leased {
+            // To find nothing due writes nothing, and proves nothing.
+            Ok(leases) if leases.is_empty() => {}
+            Ok(_) => self.live.ledger_ok(),
+            Err(cause) => {
+                telemetry::ledger_failed(LedgerOperation::Lease);
+                self.note_failing(cause);
+            }
+        }
+        leased
+    }
+
+    /// Makes blobs due whose settlement the ledger did not take, once it takes writes again, and finds out whether it does
+    /// while it is said to fail. They keep their acknowledgements.
+    ///
+    /// # If interrupted
+    /// The next look does the same again, which changes nothing.
+    pub(super) async fn look_after_ledger(&self) {
+        let now = self.clock.now();
+        let keys = self.unsettled.due(now);
+        if !keys.is_empty() {
+            // Until now and no longer: a lease that has run out is anybody's.
+            match self.ledger.renew(&keys, now).await {
+                Ok(lost) => {
+                    self.unsettled.freed(&keys);
+                    warn!(
+                        count = keys.len() - lost.len(),
+                        "blobs that could not be settled are due again"
+                    );
+                    if lost.len() < keys.len() {
+                        self.live.ledger_ok();
+                    }
+                }
+                Err(cause) => {
+                    telemetry::ledger_failed(LedgerOperation::Renew);
+                    self.unsettled.not_freed(now);
+                    self.note_failing(&cause);
+                }
+            }
+        }
+        if self.live.is_ledger_failing() {
+            let started = Instant::now();
+            match self.ledger.remember(PROBE, &now.to_string()).await {
+                Ok(()) => {
+                    telemetry::ledger_committed(LedgerOperation::Remember, started.elapsed());
+                    self.live.ledger_ok();
+                }
+                Err(cause) => {
+                    telemetry::ledger_failed(LedgerOperation::Remember);
+                    self.note_failing(&cause);
+                }
+            }
+        }
+    }
+
+    fn note_failing(&self, cause: &ledger::Error) {
+        self.live.ledger_failed(&chain(cause), self.clock.now());
     }
 
     /// Single records were set aside.
@@ -156,8 +246,12 @@ impl Settler {
     /// The lease runs out by itself.
     pub(super) async fn release(&self, leases: Vec<Lease>) {
         let keys: Vec<_> = leases.iter().map(Lease::key).collect();
-        self.write(LedgerOperation::PutBack, self.ledger.release(leases))
-            .await;
+        let mut failed = Failed::default();
+        let written = self.write(LedgerOperation::PutBack, self.ledger.release(leases));
+        if let Err(cause) = written.await {
+            failed.add(LedgerOperation::PutBack, cause, keys.iter().copied());
+        }
+        self.note_failed(failed);
         self.let_go(keys);
     }
 
@@ -165,10 +259,12 @@ impl Settler {
     ///
     /// # If interrupted
     /// Before the ledger's answer: the leases run out and the blobs are leased again, with every acknowledgement that
-    /// was recorded. They are fetched once more and no sink sees anything twice that it acknowledged.
+    /// was recorded. They are fetched once more and no sink sees anything twice that it acknowledged. The same goes for
+    /// a write that fails, but that the leases do not run out first: see [`Settler::look_after_ledger`].
     pub(super) async fn settle(&self, settled: Vec<Settled>) {
         let keys: Vec<_> = settled.iter().map(|blob| blob.in_flight.key()).collect();
-        let mut late_proofs = self.acknowledge_lacking(&settled).await;
+        let mut failed = Failed::default();
+        let mut late_proofs = self.acknowledge_lacking(&settled, &mut failed).await;
         let mut complete = Vec::new();
         for Settled {
             in_flight,
@@ -187,12 +283,18 @@ impl Settler {
                         proofs,
                     });
                 }
-                Outcome::Ended(ending) => self.end(&in_flight, lease, ending).await,
+                Outcome::Ended(ending) => {
+                    let key = lease.key();
+                    if let Err(cause) = self.end(&in_flight, lease, ending).await {
+                        failed.add(LedgerOperation::PutBack, cause, [key]);
+                    }
+                }
             }
         }
         if !complete.is_empty() {
-            self.deliver(complete).await;
+            self.deliver(complete, &mut failed).await;
         }
+        self.note_failed(failed);
         self.let_go(keys);
     }
 
@@ -201,6 +303,7 @@ impl Settler {
     async fn acknowledge_lacking(
         &self,
         settled: &[Settled],
+        failed: &mut Failed,
     ) -> HashMap<LeaseKey, Vec<Acknowledgement>> {
         let mut all_proofs: HashMap<_, Vec<_>> = HashMap::new();
         for (index, sink) in self.sinks.iter().enumerate() {
@@ -222,15 +325,20 @@ impl Settler {
                 LedgerOperation::Acknowledge,
                 self.ledger.acknowledge(commit, self.clock.now()),
             );
-            // Without the proof the blob is not marked delivered, and comes again.
-            for proof in proofs.await.into_iter().flatten() {
-                all_proofs.entry(proof.key()).or_default().push(proof);
+            match proofs.await {
+                Ok(proofs) => {
+                    for proof in proofs {
+                        all_proofs.entry(proof.key()).or_default().push(proof);
+                    }
+                }
+                // Without the proof the blob is not marked delivered, and is freed because of that.
+                Err(cause) => failed.add(LedgerOperation::Acknowledge, cause, []),
             }
         }
         all_proofs
     }
 
-    async fn deliver(&self, complete: Vec<Complete>) {
+    async fn deliver(&self, complete: Vec<Complete>, failed: &mut Failed) {
         let mut tags = Vec::with_capacity(complete.len());
         let mut deliveries = Vec::with_capacity(complete.len());
         for Complete {
@@ -252,8 +360,13 @@ impl Settler {
         }
         let now = self.clock.now();
         let marked = self.ledger.mark_delivered(deliveries, &self.sinks, now);
-        let Some(results) = self.write(LedgerOperation::MarkDelivered, marked).await else {
-            return;
+        let results = match self.write(LedgerOperation::MarkDelivered, marked).await {
+            Ok(results) => results,
+            Err(cause) => {
+                let keys = tags.iter().map(|(in_flight, ..)| in_flight.key());
+                failed.add(LedgerOperation::MarkDelivered, cause, keys);
+                return;
+            }
         };
         for ((in_flight, record_count, byte_count), result) in tags.into_iter().zip(results) {
             let tag = in_flight.tag();
@@ -276,12 +389,20 @@ impl Settler {
                 }
                 Err(cause) => {
                     warn!(tenant = %tag.tenant, content_id = %tag.content_id, %cause, "blob not marked delivered, it comes again");
+                    if !matches!(cause, ledger::Error::LeaseLost) {
+                        failed.keys.push(in_flight.key());
+                    }
                 }
             }
         }
     }
 
-    async fn end(&self, in_flight: &InFlight, lease: Lease, ending: Ending) {
+    async fn end(
+        &self,
+        in_flight: &InFlight,
+        lease: Lease,
+        ending: Ending,
+    ) -> Result<(), ledger::Error> {
         let tag = in_flight.tag();
         let now = self.clock.now();
         match ending {
@@ -294,7 +415,7 @@ impl Settler {
                     LedgerOperation::PutBack,
                     self.ledger.retry_later(lease, not_before, &reason),
                 )
-                .await;
+                .await
             }
             Ending::Expire { reason } => {
                 self.counts.expired_blobs.fetch_add(1, Ordering::Relaxed);
@@ -306,7 +427,7 @@ impl Settler {
                     LedgerOperation::PutBack,
                     self.ledger.expire(lease, &reason, now),
                 )
-                .await;
+                .await
             }
             Ending::Quarantine { reason, bytes } => {
                 self.counts.quarantined.fetch_add(1, Ordering::Relaxed);
@@ -318,38 +439,63 @@ impl Settler {
                     LedgerOperation::PutBack,
                     self.ledger.quarantine(lease, &reason, bytes, now),
                 )
-                .await;
+                .await
             }
             Ending::Release => {
                 self.write(LedgerOperation::PutBack, self.ledger.release(vec![lease]))
-                    .await;
+                    .await
             }
         }
     }
 
-    /// Waits for a write and counts how it went. Nothing is retried here: the leases it concerned run out, and the
-    /// blobs come again with all that the ledger knows of them.
+    /// Waits for a write and counts how it went. Nothing is tried again here: the blobs that it concerned come again with
+    /// all that the ledger knows of them.
     async fn write<T>(
         &self,
         operation: LedgerOperation,
         write: impl Future<Output = Result<T, ledger::Error>>,
-    ) -> Option<T> {
+    ) -> Result<T, ledger::Error> {
         let started = Instant::now();
-        match write.await {
-            Ok(value) => {
+        let result = write.await;
+        match &result {
+            Ok(_) => {
                 telemetry::ledger_committed(operation, started.elapsed());
-                Some(value)
+                self.live.ledger_ok();
             }
+            // The ledger is right, and it is late.
+            Err(ledger::Error::LeaseLost) => {}
             Err(cause) => {
                 telemetry::ledger_failed(operation);
-                error!(
-                    operation = operation.as_str(),
-                    cause = &cause as &dyn std::error::Error,
-                    "ledger write failed"
-                );
-                None
+                self.note_failing(cause);
             }
         }
+        result
+    }
+
+    /// Keeps what was not settled for later, and says so once, however many blobs it is.
+    fn note_failed(&self, failed: Failed) {
+        let Failed { keys, first } = failed;
+        if let Some((operation, cause)) = first {
+            error!(
+                operation = operation.as_str(),
+                blob_count = keys.len(),
+                cause = &cause as &dyn std::error::Error,
+                "ledger write failed, blobs come again"
+            );
+        }
+        if !keys.is_empty() {
+            self.unsettled.add(keys, self.clock.now());
+        }
+    }
+
+    /// Whether no lease is held.
+    pub(super) fn holds_none(&self) -> bool {
+        self.held().is_empty()
+    }
+
+    /// Waits until leases were let go.
+    pub(super) async fn settled(&self) {
+        self.settled.notified().await;
     }
 
     fn let_go(&self, keys: Vec<LeaseKey>) {
@@ -357,10 +503,36 @@ impl Settler {
         for key in keys {
             held.remove(&key);
         }
+        drop(held);
+        self.settled.notify_one();
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, BTreeSet<LeaseKey>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the ledger did not take of one settlement.
+#[derive(Default)]
+struct Failed {
+    keys: Vec<LeaseKey>,
+    first: Option<(LedgerOperation, ledger::Error)>,
+}
+
+impl Failed {
+    fn add(
+        &mut self,
+        operation: LedgerOperation,
+        cause: ledger::Error,
+        keys: impl IntoIterator<Item = LeaseKey>,
+    ) {
+        // Whoever has the blob goes on with it: there is nothing to free, and nothing failed.
+        if matches!(cause, ledger::Error::LeaseLost) {
+            debug!("a lease was lost before its blob was settled");
+            return;
+        }
+        self.keys.extend(keys);
+        self.first.get_or_insert((operation, cause));
     }
 }
 
@@ -369,71 +541,4 @@ struct Complete {
     lease: Lease,
     totals: Totals,
     proofs: Vec<Acknowledgement>,
-}
-
-/// How long to wait before try number `tries` + 1: doubling from one second to five minutes, less up to half so that what
-/// failed together does not come back together. What part is cut off depends on `seed` alone (an id, a time): no chance
-/// is needed, and a simulation repeats itself.
-pub(super) fn plan_pause(tries: u32, seed: impl std::hash::Hash) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(300);
-    let whole = Duration::from_secs(1)
-        .saturating_mul(1 << tries.saturating_sub(1).min(20))
-        .min(LONGEST);
-    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-    (tries, seed).hash(&mut hasher);
-    whole.mul_f64(1.0 - (hasher.digest() % 1_000) as f64 / 2_000.0)
-}
-
-/// Tenants that are left alone for the moment.
-#[derive(Debug, Default)]
-pub(crate) struct Pauses(Mutex<HashMap<TenantId, (Timestamp, u32)>>);
-
-impl Pauses {
-    const LONGEST: Duration = Duration::from_secs(15 * 60);
-
-    /// Leaves the tenant alone: for half a minute first, then longer each time, up to a quarter of an hour.
-    pub(crate) fn pause(&self, tenant: TenantId, now: Timestamp) -> Timestamp {
-        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, count) = pauses.entry(tenant).or_insert((now, 0));
-        if !Self::is_ahead(*until, now) {
-            *until = now
-                + Duration::from_secs(30)
-                    .saturating_mul(1 << (*count).min(10))
-                    .min(Self::LONGEST);
-            *count += 1;
-        }
-        *until
-    }
-
-    /// The tenant works again.
-    pub(crate) fn clear(&self, tenant: TenantId) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&tenant);
-    }
-
-    /// Whether the tenant is to be left alone at `now`.
-    pub(crate) fn is_paused(&self, tenant: TenantId, now: Timestamp) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&tenant)
-            .is_some_and(|(until, _)| Self::is_ahead(*until, now))
-    }
-
-    /// All tenants to be left alone at `now`.
-    pub(crate) fn paused(&self, now: Timestamp) -> Vec<TenantId> {
-        let pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses
-            .iter()
-            .filter(|(_, (until, _))| Self::is_ahead(*until, now))
-            .map(|(tenant, _)| *tenant)
-            .collect()
-    }
-
-    /// A pause that would last longer than any is one that began before the clock was set back.
-    fn is_ahead(until: Timestamp, now: Timestamp) -> bool {
-        until > now && until <= now + Self::LONGEST
-    }
 }

@@ -16,6 +16,10 @@ const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
 /// minute over which Microsoft counts.
 const BURST: Duration = Duration::from_secs(3);
 
+/// The longest that a request waits for its turn. Longer than the queue of one tenant's fetches at any sensible rate,
+/// shorter than a pause that Microsoft asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// Spaces requests evenly at the present rate. Cheap to share: one lock held for a few instructions.
 #[derive(Debug)]
 pub struct Budget {
@@ -52,10 +56,25 @@ impl Budget {
 
     /// Waits until one more request fits in.
     ///
+    /// # Errors
+    /// The wait, when it is longer than [`LONGEST_WAIT`]: nothing was taken, and whoever asks has better things to do
+    /// than to hold memory and a place among the fetches that another tenant could use.
+    ///
     /// # If interrupted
     /// The request's place is lost and the rate a little lower for a moment.
-    pub async fn take(&self) {
-        tokio::time::sleep_until(self.plan_next(Instant::now())).await;
+    pub async fn take(&self) -> Result<(), Duration> {
+        tokio::time::sleep_until(self.plan_next(Instant::now())?).await;
+        Ok(())
+    }
+
+    /// How long until a request fits in, when that is longer than [`LONGEST_WAIT`].
+    #[must_use]
+    pub fn paused_for(&self) -> Option<Duration> {
+        let wait = self
+            .state()
+            .next_at
+            .saturating_duration_since(Instant::now());
+        (wait > LONGEST_WAIT).then_some(wait)
     }
 
     /// Microsoft refused a request as one too many.
@@ -79,15 +98,19 @@ impl Budget {
         self.recovered(&state, Instant::now())
     }
 
-    fn plan_next(&self, now: Instant) -> Instant {
+    fn plan_next(&self, now: Instant) -> Result<Instant, Duration> {
         let mut state = self.state();
+        let wait = state.next_at.saturating_duration_since(now);
+        if wait > LONGEST_WAIT {
+            return Err(wait);
+        }
         let rate = self.recovered(&state, now);
         let at = match now.checked_sub(BURST) {
             Some(earliest) => state.next_at.max(earliest),
             None => state.next_at,
         };
         state.next_at = at + Duration::from_secs_f64(60.0 / rate);
-        at
+        Ok(at)
     }
 
     fn recovered(&self, state: &State, now: Instant) -> f64 {
@@ -114,10 +137,16 @@ mod tests {
     async fn count_in(budget: &Budget, time: Duration) -> u32 {
         let end = Instant::now() + time;
         let mut count = 0;
-        while tokio::time::timeout_at(end, budget.take()).await.is_ok() {
-            count += 1;
+        loop {
+            match tokio::time::timeout_at(end, budget.take()).await {
+                Ok(Ok(())) => count += 1,
+                Ok(Err(wait)) => tokio::time::sleep(wait).await,
+                Err(_) => return count,
+            }
+            if Instant::now() > end {
+                return count;
+            }
         }
-        count
     }
 
     #[tokio::test(start_paused = true)]
@@ -146,6 +175,19 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         budget.throttled(None);
         assert!(budget.per_minute() < 320.0, "{}", budget.per_minute());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_in_line_for_a_long_pause() {
+        let budget = Budget::new(600);
+        assert_eq!(budget.paused_for(), None);
+        budget.throttled(Some(Duration::from_secs(120)));
+        assert_eq!(budget.paused_for(), Some(Duration::from_secs(120)));
+        let started = Instant::now();
+        assert_eq!(budget.take().await, Err(Duration::from_secs(120)));
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        tokio::time::sleep(Duration::from_secs(118)).await;
+        assert_eq!(budget.take().await, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -241,7 +241,10 @@ impl Microsoft {
             request
                 .headers_mut()
                 .insert(http::header::AUTHORIZATION, token.authorization());
-            self.budget.take().await;
+            if let Err(wait) = self.budget.take().await {
+                let retry_after = Some(wait);
+                return Err(Error::from(activity_api::Error::Throttled { retry_after }).into());
+            }
             let response = match self.http.send(request).await {
                 Ok(response) => response,
                 Err(error) => {

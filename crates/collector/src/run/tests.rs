@@ -167,6 +167,29 @@ async fn a_failing_tenant_does_not_keep_the_others_from_being_listed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tenant_whose_listing_hangs_does_not_keep_the_others_waiting() {
+    let scene = Scene::new();
+    offer(&scene, other_tenant(), &["c"], 0);
+    let hanging = Answer::ok("[]").after(Duration::from_secs(1_000_000));
+    scene
+        .microsoft
+        .on(&format!("content/{}/{CONTENT_TYPE}", tenant()), [hanging]);
+    let sink = FakeSink::new("file");
+    let pipeline = pipeline(&scene, &[&sink]);
+    let stop = CancellationToken::new();
+    let looking = async {
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        stop.cancel();
+        scene
+            .microsoft
+            .count(&format!("content/{}/{CONTENT_TYPE}", other_tenant()))
+    };
+    let ((), listed) = tokio::join!(pipeline.run_until(&stop), looking);
+    assert!(listed >= 9, "listed {listed} times in ten minutes");
+    assert_eq!(sink.taken(), records(0, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tenant_whose_credential_is_refused_is_left_alone_for_a_while() {
     let scene = Scene::new();
     offer(&scene, tenant(), &["a"], 0);

@@ -125,4 +125,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The ledger did not keep, or did not say, what the sink has to know between two runs. Not the other side's fault, and
+    /// not said to be.
+    #[error("the ledger failed")]
+    Ledger(#[source] ledger::Error),
 }

@@ -24,6 +24,7 @@ pub struct Live(Arc<Mutex<State>>);
 pub(super) struct State {
     pub(super) started_at: Timestamp,
     pub(super) is_running: bool,
+    pub(super) ledger_failing: Option<Trouble>,
     pub(super) tenants: BTreeMap<TenantId, TenantState>,
     pub(super) sinks: BTreeMap<SinkName, SinkState>,
     steps: VecDeque<Step>,
@@ -83,6 +84,7 @@ impl Live {
         Self(Arc::new(Mutex::new(State {
             started_at,
             is_running: false,
+            ledger_failing: None,
             tenants: BTreeMap::new(),
             sinks: BTreeMap::new(),
             steps: VecDeque::new(),
@@ -123,6 +125,32 @@ impl Live {
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
         self.state().started_at
+    }
+
+    /// The ledger did not take a write, or did not answer the pipeline. `what` is for a person and holds no secret.
+    pub fn ledger_failed(&self, what: &str, now: Timestamp) {
+        let mut state = self.state();
+        state.ledger_failing = Some(Trouble::again(state.ledger_failing.take(), what, None, now));
+    }
+
+    /// The ledger took a write. Not to be said of a call that may have had nothing to write.
+    pub fn ledger_ok(&self) {
+        self.state().ledger_failing = None;
+    }
+
+    /// Whether the last that was heard of the ledger is that it fails.
+    #[must_use]
+    pub fn is_ledger_failing(&self) -> bool {
+        self.state().ledger_failing.is_some()
+    }
+
+    /// What the ledger fails of, while it does.
+    #[must_use]
+    pub fn ledger_failure(&self) -> Option<String> {
+        self.state()
+            .ledger_failing
+            .as_ref()
+            .map(|trouble| trouble.what.clone())
     }
 
     /// The content type was listed to the end. A listing that failed before is forgotten.

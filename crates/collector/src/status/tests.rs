@@ -1,5 +1,7 @@
 //! Tests of the view: what it says to a person, and that troubles come and go.
 
+mod reading;
+
 use activity_api::{ContentType, TenantId};
 use expect_test::expect;
 use jiff::{SignedDuration, Timestamp};
@@ -255,7 +257,8 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
           ],
           "ledger": {
             "is_answering": true,
-            "error": null
+            "error": null,
+            "failing": null
           },
           "totals": {
             "pending_count": 0,

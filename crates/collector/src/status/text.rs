@@ -16,7 +16,7 @@ pub fn to_text(view: &StatusView) -> String {
 }
 
 fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
-    write!(out, "o365-collector {}", view.version)?;
+    write!(out, "o365-collector {}", one_line(&view.version))?;
     if let (Some(started_at), Some(uptime)) = (view.started_at, view.uptime_seconds) {
         let verb = if view.is_running == Some(true) {
             "collecting"
@@ -45,7 +45,7 @@ fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
             TenantStatus::Stopped => ", STOPPED",
             TenantStatus::Unknown => "",
         };
-        writeln!(out, "\ntenant {}{state}", tenant.id)?;
+        writeln!(out, "\ntenant {}{state}", one_line(&tenant.id))?;
         if let Some(stopped) = &tenant.stopped {
             writeln!(out, "  {}", trouble(stopped, view.taken_at))?;
         }
@@ -63,7 +63,7 @@ fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
         write!(
             out,
             "  {:<20}  {state:<7}  {}",
-            sink.name,
+            one_line(&sink.name),
             counted(sink.record_count, "record")
         )?;
         if let Some(at) = sink.last_delivery_at {
@@ -84,7 +84,12 @@ fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
         counted(view.totals.record_count, "record"),
         counted(view.totals.delivered_count, "blob"),
         bytes(view.totals.record_bytes),
-        counted(view.totals.pending_count + view.totals.leased_count, "blob"),
+        counted(
+            view.totals
+                .pending_count
+                .saturating_add(view.totals.leased_count),
+            "blob"
+        ),
     )?;
     if let Some(rates) = &view.rates {
         writeln!(
@@ -116,7 +121,7 @@ fn write_streams(out: &mut String, streams: &[StreamView], now: Timestamp) -> st
     for stream in streams {
         let line = format!(
             "  {:<26} {:>9} {:>7} {:>11} {:>11} {:>7} {:>13} {:>10}  {:<21} {}",
-            stream.content_type,
+            one_line(&stream.content_type),
             count(stream.pending_count),
             count(stream.leased_count),
             count(stream.delivered_count),

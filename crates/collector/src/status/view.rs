@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use activity_api::{ContentType, TenantId};
 use jiff::{SignedDuration, Timestamp};
 use ledger::{StreamSummary, Summary};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::live::{SinkState, State, TenantState, Trouble};
 use super::{Live, text};
@@ -14,16 +14,23 @@ use super::{Live, text};
 /// hear of it and mend the cause.
 const NEAR_EXPIRY: SignedDuration = SignedDuration::from_hours(24);
 
+/// How old the end of what was listed may be before it is trouble in a ledger that is looked at alone. A listing follows
+/// the other within minutes, unless somebody set it otherwise.
+const LATE_LISTING: SignedDuration = SignedDuration::from_mins(15);
+
 /// Everything that is shown about the collector. Its JSON form is `/api/status`; instants are RFC 3339 text, UTC.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusView {
     /// The program's version.
-    pub version: &'static str,
+    pub version: String,
     /// When this was put together.
-    #[serde(serialize_with = "instant")]
+    #[serde(serialize_with = "instant", deserialize_with = "read_instant")]
     pub taken_at: Timestamp,
     /// When the process started. Nothing when it is not this process that collects.
-    #[serde(serialize_with = "some_instant")]
+    #[serde(
+        serialize_with = "some_instant",
+        deserialize_with = "read_some_instant"
+    )]
     pub started_at: Option<Timestamp>,
     /// Seconds since then.
     pub uptime_seconds: Option<u64>,
@@ -44,7 +51,7 @@ pub struct StatusView {
 }
 
 /// One tenant.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TenantView {
     /// Its id.
     pub id: String,
@@ -57,7 +64,7 @@ pub struct TenantView {
 }
 
 /// Whether a tenant is being collected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantStatus {
     /// It is.
@@ -69,10 +76,10 @@ pub enum TenantStatus {
 }
 
 /// One content type of a tenant.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamView {
     /// Microsoft's name of it.
-    pub content_type: &'static str,
+    pub content_type: String,
     /// Blobs that wait for a worker.
     pub pending_count: u64,
     /// Blobs that a worker holds.
@@ -90,16 +97,28 @@ pub struct StreamView {
     /// Single records in quarantine.
     pub quarantined_record_count: u64,
     /// The end of what was listed without a gap.
-    #[serde(serialize_with = "some_instant")]
+    #[serde(
+        serialize_with = "some_instant",
+        deserialize_with = "read_some_instant"
+    )]
     pub listed_until: Option<Timestamp>,
     /// When the oldest blob that is not settled was made available.
-    #[serde(serialize_with = "some_instant")]
+    #[serde(
+        serialize_with = "some_instant",
+        deserialize_with = "read_some_instant"
+    )]
     pub oldest_pending_at: Option<Timestamp>,
     /// When the first blob that is not settled expires.
-    #[serde(serialize_with = "some_instant")]
+    #[serde(
+        serialize_with = "some_instant",
+        deserialize_with = "read_some_instant"
+    )]
     pub nearest_expiry_at: Option<Timestamp>,
     /// When it was last listed to the end.
-    #[serde(serialize_with = "some_instant")]
+    #[serde(
+        serialize_with = "some_instant",
+        deserialize_with = "read_some_instant"
+    )]
     pub last_poll_at: Option<Timestamp>,
     /// Why it cannot be listed at present.
     pub listing_error: Option<TroubleView>,
@@ -108,7 +127,7 @@ pub struct StreamView {
 }
 
 /// One sink.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SinkView {
     /// Its name.
     pub name: String,
@@ -117,14 +136,17 @@ pub struct SinkView {
     /// Records it took since the process started.
     pub record_count: u64,
     /// When it last took any.
-    #[serde(serialize_with = "some_instant")]
+    #[serde(
+        serialize_with = "some_instant",
+        deserialize_with = "read_some_instant"
+    )]
     pub last_delivery_at: Option<Timestamp>,
     /// What went wrong last; while it fails, since when.
     pub last_error: Option<TroubleView>,
 }
 
 /// Whether a sink takes records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SinkStatus {
     /// It took the last batch.
@@ -136,32 +158,37 @@ pub enum SinkStatus {
 }
 
 /// Something that went wrong.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TroubleView {
     /// What, for a person.
     pub what: String,
     /// When first, without having gone right in between.
-    #[serde(serialize_with = "instant")]
+    #[serde(serialize_with = "instant", deserialize_with = "read_instant")]
     pub since: Timestamp,
     /// When last.
-    #[serde(serialize_with = "instant")]
+    #[serde(serialize_with = "instant", deserialize_with = "read_instant")]
     pub at: Timestamp,
     /// When it is tried again. Nothing: when a person has acted.
-    #[serde(serialize_with = "some_instant")]
+    #[serde(
+        serialize_with = "some_instant",
+        deserialize_with = "read_some_instant"
+    )]
     pub retry_at: Option<Timestamp>,
 }
 
 /// Whether the ledger works.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerView {
     /// It answered.
     pub is_answering: bool,
     /// What it said instead.
     pub error: Option<String>,
+    /// Why it does not take what the pipeline writes, while it does not.
+    pub failing: Option<TroubleView>,
 }
 
 /// Sums over all tenants.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Blobs that wait for a worker.
     pub pending_count: u64,
@@ -182,7 +209,7 @@ pub struct Totals {
 }
 
 /// Averages over the last five minutes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// Records delivered to every sink.
     pub records_per_second: f64,
@@ -198,6 +225,7 @@ pub fn view(summary: &Summary, live: Option<&Live>, now: Timestamp) -> StatusVie
         LedgerView {
             is_answering: true,
             error: None,
+            failing: None,
         },
         live,
         now,
@@ -210,6 +238,7 @@ pub fn view_without_ledger(error: &str, live: Option<&Live>, now: Timestamp) -> 
     let ledger = LedgerView {
         is_answering: false,
         error: Some(error.to_owned()),
+        failing: None,
     };
     put_together(&Summary::default(), ledger, live, now)
 }
@@ -224,7 +253,7 @@ fn put_together(
     let state = state.as_deref();
     let started_at = state.map(|state| state.started_at);
     let mut view = StatusView {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         taken_at: now,
         started_at,
         uptime_seconds: started_at
@@ -241,7 +270,12 @@ fn put_together(
                     .collect()
             })
             .unwrap_or_default(),
-        ledger,
+        ledger: LedgerView {
+            failing: state
+                .and_then(|state| state.ledger_failing.as_ref())
+                .map(TroubleView::new),
+            ..ledger
+        },
         totals: Totals::default(),
         rates: state.map(|state| {
             let rate = state.rate(now);
@@ -316,7 +350,7 @@ impl StreamView {
             summary.is_some_and(|summary| summary.pending_count + summary.leased_count > 0);
         let blob_trouble = state.and_then(|state| state.blob_trouble.as_ref());
         Self {
-            content_type: content_type.as_str(),
+            content_type: content_type.as_str().to_owned(),
             pending_count: summary.map_or(0, |summary| summary.pending_count),
             leased_count: summary.map_or(0, |summary| summary.leased_count),
             delivered_count: summary.map_or(0, |summary| summary.delivered_count),
@@ -390,6 +424,11 @@ impl Totals {
 /// for a decision.
 fn troubles(view: &StatusView) -> Vec<String> {
     let mut troubles = Vec::new();
+    // Before all: while it lasts nothing is collected, whatever else is well.
+    if let Some(failing) = &view.ledger.failing {
+        let since = text::relative(failing.since, view.taken_at);
+        troubles.push(format!("the ledger fails, first {since}: {}", failing.what));
+    }
     if let Some(error) = &view.ledger.error {
         troubles.push(format!("the ledger does not answer: {error}"));
     }
@@ -401,6 +440,9 @@ fn troubles(view: &StatusView) -> Vec<String> {
             .iter()
             .flat_map(|tenant| tenant.streams.iter().map(move |stream| (tenant, stream)))
     };
+    if view.is_running.is_none() && view.ledger.is_answering {
+        troubles.extend(standstill(view));
+    }
     for (tenant, stream) in streams().filter(|(_, stream)| stream.expired_count > 0) {
         let count = text::counted(stream.expired_count, "blob");
         troubles.push(format!(
@@ -472,6 +514,42 @@ fn troubles(view: &StatusView) -> Vec<String> {
     troubles
 }
 
+/// What points to an outage when nothing but the ledger is known: it holds no reasons, but it shows that something stands
+/// still.
+fn standstill(view: &StatusView) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if view.tenants.is_empty() {
+        troubles.push("nothing was ever listed".to_owned());
+    }
+    for tenant in &view.tenants {
+        for stream in &tenant.streams {
+            let (content_type, id) = (&stream.content_type, &tenant.id);
+            match stream.listed_until {
+                None => troubles.push(format!("{content_type} of tenant {id} was never listed")),
+                Some(at) if view.taken_at.duration_since(at) > LATE_LISTING => {
+                    let when = text::relative(at, view.taken_at);
+                    troubles.push(format!(
+                        "{content_type} of tenant {id} is listed without a gap only up to {when}"
+                    ));
+                }
+                Some(_) => {}
+            }
+            let waiting_count = stream.pending_count.saturating_add(stream.leased_count);
+            if waiting_count > 0 {
+                let blobs = text::counted(waiting_count, "blob");
+                let age = stream.oldest_pending_at.map_or_else(String::new, |at| {
+                    let when = text::relative(at, view.taken_at);
+                    format!(", the oldest made available {when}")
+                });
+                troubles.push(format!(
+                    "waiting of {content_type} of tenant {id}: {blobs}{age}"
+                ));
+            }
+        }
+    }
+    troubles
+}
+
 fn instant<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
@@ -481,4 +559,18 @@ fn some_instant<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<
         Some(at) => serializer.collect_str(at),
         None => serializer.serialize_none(),
     }
+}
+
+fn read_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(de::Error::custom)
+}
+
+fn read_some_instant<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Timestamp>, D::Error> {
+    Option::<String>::deserialize(deserializer)?
+        .map(|text| text.parse().map_err(de::Error::custom))
+        .transpose()
 }

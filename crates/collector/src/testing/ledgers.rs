@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use activity_api::{ContentType, TenantId, Window};
@@ -21,7 +22,18 @@ pub(crate) struct TestLedger {
     inner: Arc<SqliteLedger>,
     calls: Mutex<BTreeMap<&'static str, u32>>,
     failures: Mutex<BTreeMap<&'static str, u32>>,
+    is_full: AtomicBool,
 }
+
+/// The methods that write nothing.
+const READS: [&str; 6] = [
+    "listed_until",
+    "listed_stretches",
+    "quarantined",
+    "position",
+    "recall",
+    "summary",
+];
 
 impl TestLedger {
     pub(crate) fn open(path: &Path) -> Arc<Self> {
@@ -29,12 +41,18 @@ impl TestLedger {
             inner: Arc::new(SqliteLedger::open(path).unwrap()),
             calls: Mutex::default(),
             failures: Mutex::default(),
+            is_full: AtomicBool::new(false),
         })
     }
 
     /// The next `count` calls of the method fail, and write nothing.
     pub(crate) fn fail_next(&self, method: &'static str, count: u32) {
         self.failures.lock().unwrap().insert(method, count);
+    }
+
+    /// Whether there is room on the disk. Without, every write fails and every read goes well.
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::Relaxed);
     }
 
     /// How often the method was called.
@@ -49,6 +67,10 @@ impl TestLedger {
 
     fn enter(&self, method: &'static str) -> Result<(), Error> {
         *self.calls.lock().unwrap().entry(method).or_default() += 1;
+        if self.is_full.load(Ordering::Relaxed) && !READS.contains(&method) {
+            let cause = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::Full(Arc::new(cause)));
+        }
         match self.failures.lock().unwrap().get_mut(method) {
             Some(left) if *left > 0 => {
                 *left -= 1;

@@ -23,6 +23,10 @@ pub(crate) enum Turn {
     Fail,
     /// It fails in a way that a person must mend.
     FailForGood,
+    /// The disk it writes to is full.
+    FailForRoom,
+    /// The ledger does not keep what it has to know.
+    FailOfLedger,
     /// It asks to be left alone.
     FailFor(Duration),
     /// It never answers.
@@ -225,6 +229,15 @@ impl Sink for FakeSink {
                     what: "the test has locked it".to_owned(),
                 }
                 .into());
+            }
+            Turn::FailForRoom => {
+                let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                let what = "cannot append to the file".to_owned();
+                return Err(Error::Io { what, source }.into());
+            }
+            Turn::FailOfLedger => {
+                let cause = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                return Err(Error::Ledger(ledger::Error::Full(Arc::new(cause))).into());
             }
             Turn::FailFor(time) => return Err(down(Some(time)).into()),
             Turn::Hang => std::future::pending().await,

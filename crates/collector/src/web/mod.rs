@@ -1,6 +1,7 @@
 //! The HTTP door that both hosts mount: notifications in; status, health and metrics out. The only place that knows
 //! HTML, and no place that decides anything about a blob.
 
+mod ask;
 mod auth;
 mod pages;
 mod reply;
@@ -23,6 +24,7 @@ use ledger::{Ledger, Summary};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
+pub use ask::{AskError, ask_status};
 pub use auth::{AuthId, InvalidAuthId};
 pub use serve::serve;
 

@@ -58,11 +58,15 @@ pub(super) async fn healthz() -> Response {
     Json(json!({ "alive": true })).into_response()
 }
 
-/// Whether notifications and records can be taken: the ledger answers and the pipeline runs.
+/// Whether notifications and records can be taken: the ledger answers and takes writes, and the
+/// pipeline runs.
 pub(super) async fn readyz(State(web): State<WebState>) -> Response {
     let mut reasons = Vec::new();
     if !web.0.live.is_running() {
         reasons.push("the pipeline is not running".to_owned());
+    }
+    if let Some(what) = web.0.live.ledger_failure() {
+        reasons.push(format!("the ledger fails: {what}"));
     }
     if let Err(error) = web.summary().await {
         reasons.push(format!("the ledger does not answer: {error}"));

@@ -1,5 +1,6 @@
 //! Tests of the door: what comes in is judged, what goes out is dressed.
 
+mod asking;
 mod pages;
 mod serving;
 mod webhook;

@@ -154,6 +154,8 @@ async fn answer(
         Ok(Ok(noted)) => {
             telemetry::ledger_committed(LedgerOperation::NoteSeen, started.elapsed());
             if noted.new_count > 0 {
+                // With nothing new, nothing was written.
+                web.0.live.ledger_ok();
                 webhook.news.notify_one();
             }
             if noted.refused_count > 0 {
@@ -166,13 +168,17 @@ async fn answer(
             tracing::warn!(%request_id, error = causes(&error), "a request to the webhook was no notification");
             Err((WebhookOutcome::Malformed, MALFORMED))
         }
-        Ok(Err(error @ notify::Error::Ledger(_))) => {
+        Ok(Err(notify::Error::Ledger(error))) => {
             telemetry::ledger_failed(LedgerOperation::NoteSeen);
+            web.0.live.ledger_failed(&causes(&error), web.0.clock.now());
             tracing::error!(%request_id, error = causes(&error), "a notification could not be kept");
             Err((WebhookOutcome::LedgerFailed, LEDGER_FAILED))
         }
         Err(_elapsed) => {
             telemetry::ledger_failed(LedgerOperation::NoteSeen);
+            web.0
+                .live
+                .ledger_failed("no answer in time", web.0.clock.now());
             tracing::error!(%request_id, error = "no answer in time", "a notification could not be kept");
             Err((WebhookOutcome::LedgerFailed, LEDGER_FAILED))
         }

@@ -4,6 +4,7 @@ use expect_test::expect;
 
 use super::{TENANT, check_errors, env, read, with, with_sinks};
 use crate::config::{SinkConfig, from_text, load};
+use crate::env::Lookup;
 
 #[test]
 fn an_empty_configuration_says_all_that_is_missing() {
@@ -302,6 +303,17 @@ fn a_file_that_cannot_be_read_is_told_with_its_name() {
 
     let named = env(&[("O365_COLLECTOR_CONFIG", missing.to_str().unwrap())]);
     assert_eq!(load(None, &named).expect_err("the file is missing"), errors);
+    // The file that was named goes first, and a variable that is set to nothing names none.
+    let errors_of_nothing = load(None, &env(&[])).expect_err("there is no tenant");
+    let empty = env(&[("O365_COLLECTOR_CONFIG", "")]);
+    assert_eq!(
+        load(None, &empty).expect_err("there is no tenant"),
+        errors_of_nothing
+    );
+    assert_eq!(
+        load(Some(&missing), &empty).expect_err("the file is missing"),
+        errors
+    );
 
     let errors = load(Some(folder.path()), &env(&[])).expect_err("it is a folder");
     assert!(errors.to_string().contains("cannot be read"), "{errors}");
@@ -310,6 +322,29 @@ fn a_file_that_cannot_be_read_is_told_with_its_name() {
     std::fs::write(&binary, b"\xff\xfe").unwrap();
     let errors = load(Some(&binary), &env(&[])).expect_err("it is no text");
     assert!(errors.to_string().contains("is not UTF-8 text"), "{errors}");
+}
+
+/// An environment in which one variable is set to what is no Unicode text.
+struct Garbled(&'static str);
+
+impl Lookup for Garbled {
+    fn get(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn names_with_prefix(&self, prefix: &str) -> Vec<String> {
+        let names = self.0.starts_with(prefix).then(|| self.0.to_owned());
+        names.into_iter().collect()
+    }
+}
+
+#[test]
+fn a_file_name_that_cannot_be_read_is_not_passed_over() {
+    let errors = load(None, &Garbled("O365_COLLECTOR_CONFIG")).expect_err("no file can be named");
+    expect![[r#"
+        1 mistake in the configuration:
+          O365_COLLECTOR_CONFIG: is no Unicode text; name the file with --config"#]]
+    .assert_eq(&errors.to_string());
 }
 
 #[test]

@@ -138,13 +138,45 @@ async fn a_missing_blob_that_appears_is_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blob_that_stays_missing_is_asked_for_eight_times() {
+async fn a_blob_that_stays_missing_is_asked_for_each_hour_until_its_time_is_over() {
     let scene = Scene::new();
     scene.note("never").await;
+    let expires_at = scene.stream().await.nearest_pending_expires_at.unwrap();
     let sink = FakeSink::new("file");
     deliver_all(&scene, &deliverer(&scene, &[&sink])).await;
     assert_eq!(scene.stream().await.expired_count, 1);
-    assert_eq!(scene.microsoft.blob_count(), 8);
+    assert!(scene.now() >= expires_at, "{}", scene.now());
+    let count = scene.microsoft.blob_count();
+    assert!((100..200).contains(&count), "{count}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_in_the_place_of_every_blob_costs_none_when_it_is_gone() {
+    for page in [
+        Answer::ok("<html>sign in</html>"),
+        Answer::status(404, "<html>not here</html>"),
+    ] {
+        let scene = Scene::new();
+        let wanted = records(0, 3);
+        for name in ["a", "b", "c"] {
+            scene.note(name).await;
+            scene.microsoft.on(&format!("blob/{name}"), [page.clone()]);
+        }
+        let sink = FakeSink::new("file");
+        let deliverer = deliverer(&scene, &[&sink]);
+        for _ in 0..600 {
+            pass(&deliverer).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        for (name, record) in ["a", "b", "c"].iter().zip(&wanted) {
+            let body = blob_text(std::slice::from_ref(record));
+            scene
+                .microsoft
+                .on(&format!("blob/{name}"), [Answer::ok(body)]);
+        }
+        deliver_all(&scene, &deliverer).await;
+        assert_eq!(sink.taken_sorted(), wanted);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,7 +226,7 @@ async fn a_blob_whose_id_is_none_is_quarantined() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blob_that_is_always_cut_short_is_quarantined_after_five_tries_and_its_whole_records_arrive_once()
+async fn a_blob_that_is_always_cut_short_is_quarantined_after_six_tries_and_its_whole_records_arrive_once()
  {
     let scene = Scene::new();
     scene.note("cut").await;
@@ -204,7 +236,7 @@ async fn a_blob_that_is_always_cut_short_is_quarantined_after_five_tries_and_its
     scene.microsoft.on("blob/cut", [Answer::ok(cut.to_owned())]);
     let (one, two) = (FakeSink::new("one"), FakeSink::by_parts("two", 3));
     deliver_all(&scene, &deliverer(&scene, &[&one, &two])).await;
-    assert_eq!(scene.microsoft.blob_count(), 5);
+    assert_eq!(scene.microsoft.blob_count(), 6);
     assert_eq!(one.taken(), all[..199]);
     assert_eq!(two.taken_sorted(), all[..199]);
     let [item] = <[_; 1]>::try_from(scene.ledger.quarantined(0, 10).await.unwrap()).unwrap();

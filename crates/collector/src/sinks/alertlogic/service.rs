@@ -392,11 +392,7 @@ impl Service {
 
     async fn recall<T: for<'a> Deserialize<'a>>(&self, key: &str) -> Result<Option<T>, Error> {
         let key = format!("alertlogic/{}/{key}", self.config.name);
-        let fact = self
-            .ledger
-            .recall(&key)
-            .await
-            .map_err(|error| self.ledger_failed(&error))?;
+        let fact = self.ledger.recall(&key).await.map_err(Error::Ledger)?;
         let Some(fact) = fact else { return Ok(None) };
         match serde_json::from_str(&fact) {
             Ok(fact) => Ok(Some(fact)),
@@ -414,14 +410,7 @@ impl Service {
         self.ledger
             .remember(&key, &fact)
             .await
-            .map_err(|error| self.ledger_failed(&error))
-    }
-
-    fn ledger_failed(&self, error: &ledger::Error) -> Error {
-        Error::Unavailable {
-            what: format!("sink {}: {error}", self.config.name),
-            retry_after: None,
-        }
+            .map_err(Error::Ledger)
     }
 
     async fn send(&self, what: &str, request: Request<Bytes>) -> Result<Reply, CallError> {

@@ -115,6 +115,22 @@ async fn readiness_needs_a_running_pipeline_and_a_ledger_that_answers() {
 }
 
 #[tokio::test]
+async fn nothing_is_ready_while_the_ledger_takes_no_writes() {
+    let door = Door::open();
+    door.live.running();
+    door.live
+        .ledger_failed("no room left for the ledger", now());
+    let answer = door.get("/readyz").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        answer.body,
+        r#"{"ready":false,"reasons":["the ledger fails: no room left for the ledger"]}"#
+    );
+    door.live.ledger_ok();
+    assert_eq!(door.get("/readyz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn the_status_page_needs_nothing_from_outside_and_runs_no_script() {
     let door = Door::open();
     let page = door.get("/").await;
@@ -158,7 +174,7 @@ async fn the_page_and_its_json_say_so_when_the_ledger_does_not_answer() {
         serde_json::from_str(&door.get("/api/status").await.body).unwrap();
     assert_eq!(
         json["ledger"],
-        serde_json::json!({ "is_answering": false, "error": "no room" })
+        serde_json::json!({ "is_answering": false, "error": "no room", "failing": null })
     );
     assert_eq!(json["taken_at"], NOW);
     assert_eq!(

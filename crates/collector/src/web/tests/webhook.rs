@@ -400,3 +400,28 @@ fn an_auth_id_that_no_header_could_carry_is_refused_at_the_start() {
     assert!(longest.admits(&headers));
     assert_eq!(format!("{longest:?}"), "AuthId(..)");
 }
+
+#[tokio::test]
+async fn a_notification_that_the_ledger_does_not_keep_ends_readiness() {
+    let door = Door::with_failing_ledger();
+    door.live.running();
+    assert_eq!(door.get("/readyz").await.status, StatusCode::OK);
+    let name = "a-blob";
+    let body = serde_json::json!([{
+        "tenantId": TENANT,
+        "clientId": "a261478c-84fb-42f9-84c2-de050a4babe3",
+        "contentType": "Audit.Exchange",
+        "contentId": name,
+        "contentUri": format!("https://manage.office.com/api/v1.0/{TENANT}/activity/feed/audit/{name}"),
+        "contentCreated": "2026-07-15T20:59:00.000Z",
+        "contentExpiration": "2026-07-22T20:59:00.000Z",
+    }]);
+    let answer = door.notify(body.to_string()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let ready = door.get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        ready.body,
+        r#"{"ready":false,"reasons":["the ledger fails: the ledger is open for reading only"]}"#
+    );
+}

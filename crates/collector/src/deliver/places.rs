@@ -1,0 +1,61 @@
+//! The places for fetches, and how tenants share them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use activity_api::TenantId;
+
+use super::in_flight::InFlight;
+
+/// The blobs that are being fetched, by task, and how many of each tenant.
+pub(super) struct Carried {
+    blobs: HashMap<tokio::task::Id, Arc<InFlight>>,
+    counts: HashMap<TenantId, usize>,
+    /// Places for fetches, over all tenants.
+    places: usize,
+    tenant_count: usize,
+}
+
+impl Carried {
+    pub(super) fn new(tenant_count: usize, places: usize) -> Self {
+        Self {
+            blobs: HashMap::new(),
+            counts: HashMap::new(),
+            places,
+            tenant_count,
+        }
+    }
+
+    /// Whether one more blob of the tenant may be fetched. With several tenants, those that are busy share the places with
+    /// one more who may come: a tenant whose fetches hang never has them all.
+    pub(super) fn has_place(&self, tenant: TenantId) -> bool {
+        let sharers = (self.counts.len() + 1).min(self.tenant_count).max(1);
+        let share = (self.places / sharers).max(1);
+        self.counts.get(&tenant).copied().unwrap_or_default() < share
+    }
+
+    /// Tenants of whom no more may be fetched at present.
+    pub(super) fn full_tenants(&self) -> Vec<TenantId> {
+        self.counts
+            .keys()
+            .copied()
+            .filter(|tenant| !self.has_place(*tenant))
+            .collect()
+    }
+
+    pub(super) fn insert(&mut self, task: tokio::task::Id, blob: Arc<InFlight>) {
+        *self.counts.entry(blob.tag().tenant).or_default() += 1;
+        self.blobs.insert(task, blob);
+    }
+
+    pub(super) fn remove(&mut self, task: tokio::task::Id) -> Option<Arc<InFlight>> {
+        let blob = self.blobs.remove(&task)?;
+        if let Some(count) = self.counts.get_mut(&blob.tag().tenant) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&blob.tag().tenant);
+            }
+        }
+        Some(blob)
+    }
+}

@@ -57,7 +57,7 @@ impl Budget {
     /// Waits until one more request fits in.
     ///
     /// # Errors
-    /// The wait, when it is longer than [`LONGEST_WAIT`]: nothing was taken, and whoever asks has better things to do
+    /// The wait, when it is longer than five seconds: nothing was taken, and whoever asks has better things to do
     /// than to hold memory and a place among the fetches that another tenant could use.
     ///
     /// # If interrupted
@@ -67,7 +67,7 @@ impl Budget {
         Ok(())
     }
 
-    /// How long until a request fits in, when that is longer than [`LONGEST_WAIT`].
+    /// How long until a request fits in, when that is longer than five seconds.
     #[must_use]
     pub fn paused_for(&self) -> Option<Duration> {
         let wait = self

@@ -58,6 +58,10 @@ impl Health {
 
     /// It was given up. When it may be tried again.
     pub(super) fn fails(&self, now: Timestamp, at_least: Option<Duration>) -> Timestamp {
+        // Several batches under way meet the same failure, which must not make the pause longer with each.
+        if let Some(until) = self.paused_until(now) {
+            return until;
+        }
         let mut state = self.state();
         state.failures += 1;
         let pause = plan_pause(state.failures + 2, (&self.sink, now))

@@ -279,18 +279,16 @@ impl Pipeline {
             })
     }
 
-    /// The same for one tenant. Its content types one after the other: they share its budget anyway, and a tenant whose
-    /// requests hang takes one place among the listings and no more.
+    /// The same for one tenant, all its content types at once: a first listing of a busy one takes many pages.
     async fn discover(&self, tenant: &Tenant) -> (u64, u64) {
         self.keep_subscribed(tenant, self.clock.now()).await;
-        let (mut new_blobs, mut failed) = (0, 0);
-        for content_type in &tenant.content_types {
-            match self.list(tenant, *content_type).await {
-                Some(new) => new_blobs += new,
-                None => failed += 1,
-            }
-        }
-        (new_blobs, failed)
+        let listings = tenant
+            .content_types
+            .iter()
+            .map(|content_type| self.list(tenant, *content_type).boxed());
+        let results = futures::future::join_all(listings).await;
+        let failed = results.iter().filter(|result| result.is_none()).count();
+        (results.iter().flatten().sum(), failed as u64)
     }
 
     async fn discover_until(&self, stop: &CancellationToken) {

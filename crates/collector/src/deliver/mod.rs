@@ -227,12 +227,17 @@ impl Pass {
                 };
                 self.begin(lease, hurry, &mut fetching, &mut carried).await;
             }
-            // Leased ahead by one round, so that fetching does not wait for the ledger; and beyond that when none of what
-            // is leased can be begun, because its tenants have all the places they may have.
-            let can_begin = leased.iter().any(|lease| carried.has_place(lease.tenant()));
-            let wants_more = leased.len() < concurrent || !can_begin;
-            if wants_more && !nothing_due && !stop.is_cancelled() {
-                match self.lease(2 * concurrent, carried.full_tenants()).await {
+            // Leased ahead by one round, so that fetching does not wait for the ledger.
+            let is_short = leased.len() < concurrent;
+            // And beyond that, of other tenants, when there are places that none of what is leased may have.
+            let is_blocked = fetching.len() < concurrent && !leased.is_empty();
+            if (is_short || is_blocked) && !nothing_due && !stop.is_cancelled() {
+                let busy = if is_blocked {
+                    carried.full_tenants()
+                } else {
+                    Vec::new()
+                };
+                match self.lease(2 * concurrent, busy).await {
                     Ok(more) => {
                         nothing_due = more.is_empty();
                         leased.extend(more);

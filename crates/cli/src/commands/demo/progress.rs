@@ -85,7 +85,8 @@ impl Show {
     pub(super) fn finish(&self) -> Result<(), Error> {
         if let Some(bar) = &self.bar {
             bar.abandon();
-            return Ok(());
+            // What stays of the bar has no end of line.
+            return output::write_line("");
         }
         output::write_line(format_args!(
             "done after {:.1} s",

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,7 +69,9 @@ pub(crate) async fn serve(
             }
         };
         let (world, tls, stop) = (Arc::clone(&world), tls.clone(), stop.clone());
+        let open = (service == Service::AlertLogic).then(|| OpenConnection::count(&world));
         tasks.spawn(async move {
+            let _open = open;
             let served = async {
                 stream.set_nodelay(true)?;
                 match tls {
@@ -83,6 +86,28 @@ pub(crate) async fn serve(
                 }
             }
         });
+    }
+}
+
+/// Counted for as long as it lives.
+struct OpenConnection(Arc<World>);
+
+impl OpenConnection {
+    fn count(world: &Arc<World>) -> Self {
+        world
+            .counters
+            .ingest_connections
+            .fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(world))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0
+            .counters
+            .ingest_connections
+            .fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Progress {
     pub ingest_posts: u64,
     /// Compressed bytes of those posts.
     pub ingest_bytes: u64,
+    /// Connections that are open at Alert Logic's port. Once a client is gone, 0 means that all it had sent was taken or
+    /// dropped: nothing of it will be counted any more.
+    pub ingest_connections: u64,
 }
 
 /// What every sink got. Sinks that got nothing at all are left out.

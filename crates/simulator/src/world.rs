@@ -58,6 +58,7 @@ pub(crate) struct Counters {
     pub(crate) blob_bytes: AtomicU64,
     pub(crate) ingest_posts: AtomicU64,
     pub(crate) ingest_bytes: AtomicU64,
+    pub(crate) ingest_connections: AtomicU64,
 }
 
 impl World {
@@ -180,6 +181,7 @@ impl World {
             blob_bytes: get(&self.counters.blob_bytes),
             ingest_posts: get(&self.counters.ingest_posts),
             ingest_bytes: get(&self.counters.ingest_bytes),
+            ingest_connections: get(&self.counters.ingest_connections),
         }
     }
 

@@ -6,13 +6,14 @@ use std::process::Command;
 use super::{is_test, lines_where, none, read, root, rust, sources};
 
 /// Which crates of the workspace each may use: in the program, and in its tests besides.
-const EDGES: [(&str, &[&str], &[&str]); 6] = [
+const EDGES: [(&str, &[&str], &[&str]); 7] = [
     ("activity-api", &[], &[]),
     ("alertlogic", &[], &[]),
-    ("ledger", &["activity-api"], &[]),
+    ("azure", &["activity-api"], &[]),
+    ("ledger", &["activity-api", "azure"], &["simulator"]),
     (
         "collector",
-        &["activity-api", "alertlogic", "ledger"],
+        &["activity-api", "alertlogic", "azure", "ledger"],
         &["simulator"],
     ),
     (
@@ -20,6 +21,7 @@ const EDGES: [(&str, &[&str], &[&str]); 6] = [
         &[
             "activity-api",
             "alertlogic",
+            "azure",
             "collector",
             "ledger",
             "simulator",

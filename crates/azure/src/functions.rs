@@ -1,0 +1,1 @@
+//! What the Functions host and a custom handler say to each other: invocations in, outcomes out.

@@ -1,0 +1,1 @@
+//! Azure Storage: accounts, and the tables, queues and blobs in them.

@@ -85,6 +85,7 @@ fn tag() -> Arc<BlobTag> {
         duration: Duration::from_secs(60),
         except_tenants: Vec::new(),
         for_sinks: Vec::new(),
+        only: Vec::new(),
     };
     let leases = runtime.block_on(async {
         ledger.note_seen(vec![seen], now).await.unwrap();

@@ -157,6 +157,7 @@ impl Bench {
             duration: Duration::from_secs(300),
             except_tenants: Vec::new(),
             for_sinks: for_sinks.to_vec(),
+            only: Vec::new(),
         };
         self.runtime
             .block_on(self.ledger.lease(&request, self.now))

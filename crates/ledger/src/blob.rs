@@ -3,6 +3,8 @@
 use activity_api::{ContentId, ContentType, TenantId};
 use jiff::Timestamp;
 
+use crate::BlobName;
+
 /// One content blob that Microsoft said exists, as [`note_seen`](crate::Ledger::note_seen) takes it.
 ///
 /// Tenant, content type and content id together name a blob; the rest may differ from one sighting to the next.
@@ -22,6 +24,18 @@ pub struct SeenBlob {
     pub expires_at: Timestamp,
     /// How we came to know of it.
     pub seen_via: SeenVia,
+}
+
+impl SeenBlob {
+    /// What names the blob, in every ledger.
+    #[must_use]
+    pub fn name(&self) -> BlobName {
+        BlobName {
+            tenant: self.tenant,
+            content_type: self.content_type,
+            content_id: self.content_id.clone(),
+        }
+    }
 }
 
 /// How a blob came to be known.

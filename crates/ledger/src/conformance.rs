@@ -6,6 +6,7 @@
 mod discovery;
 mod leases;
 mod listing;
+mod naming;
 mod numbers;
 mod scene;
 mod settling;
@@ -56,13 +57,16 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Ledger>) -> Vec<&'static str> {
         leases::a_lease_that_ran_out_is_good_until_somebody_takes_the_blob,
         leases::a_lost_lease_settles_nothing,
         leases::no_two_workers_get_the_same_blob,
+        naming::only_the_named_blobs_are_leased,
+        naming::a_named_blob_is_leased_by_the_same_rules,
+        naming::no_two_workers_get_the_same_named_blob,
         sinks::only_whole_blobs_are_proof,
         sinks::what_a_sink_has_comes_with_the_next_lease,
         sinks::a_whole_blob_takes_the_place_of_its_parts,
         sinks::the_same_place_with_other_content_is_another_part,
         sinks::what_a_sink_has_is_a_fact_even_when_the_lease_was_lost,
         sinks::a_position_is_kept_until_the_next_one,
-        sinks::a_commit_is_recorded_whole_or_not_at_all,
+        sinks::a_commit_with_an_unknown_blob_records_nothing,
         settling::a_blob_is_delivered_when_every_required_sink_said_yes,
         settling::a_delivery_that_nobody_was_asked_to_take_is_refused,
         settling::proof_of_one_blob_is_no_proof_of_another,
@@ -72,6 +76,9 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Ledger>) -> Vec<&'static str> {
         settling::a_quarantined_blob_keeps_its_bytes_and_reason,
         settling::a_quarantined_record_is_kept_once_per_sink,
         settling::quarantine_is_read_page_by_page,
+        numbers::counts_add_up,
+        numbers::counters_are_found_by_prefix,
+        numbers::counts_of_many_tasks_at_once_add_up,
         numbers::facts_are_kept_until_the_next_value,
         numbers::the_summary_follows_a_blob_through_its_life,
         numbers::the_summary_adds_up_per_tenant_and_content_type,

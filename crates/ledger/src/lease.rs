@@ -5,7 +5,7 @@ use std::time::Duration;
 use activity_api::{ContentId, ContentType, TenantId};
 use jiff::Timestamp;
 
-use crate::{QuarantinedRecord, SinkName};
+use crate::{BlobName, QuarantinedRecord, SinkName};
 
 /// What a worker asks [`lease`](crate::Ledger::lease) for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +20,24 @@ pub struct LeaseRequest {
     /// Only blobs that at least one of these sinks has not acknowledged wholly. Empty: every due blob. It keeps a
     /// worker from fetching again and again what only an unreachable sink still lacks.
     pub for_sinks: Vec<SinkName>,
+    /// Only these blobs, and of them only those that may be leased by all of the above. Empty: any blob.
+    pub only: Vec<BlobName>,
 }
 
 /// Names one lease of one blob. Opaque; a later lease of the same blob has another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseKey {
-    pub(crate) blob: u64,
+    pub(crate) tenant: TenantId,
+    /// A number of the blob within its tenant, given by the backend.
+    pub(crate) blob: u128,
     pub(crate) token: u64,
+}
+
+impl LeaseKey {
+    /// Whether both are of the same blob, under whatever lease.
+    pub(crate) fn is_of_same_blob(&self, other: &Self) -> bool {
+        self.tenant == other.tenant && self.blob == other.blob
+    }
 }
 
 /// A blob that belongs to the holder until [`leased_until`](Self::leased_until).
@@ -53,6 +64,16 @@ impl Lease {
     #[must_use]
     pub fn key(&self) -> LeaseKey {
         self.key
+    }
+
+    /// What names the blob, in every ledger.
+    #[must_use]
+    pub fn name(&self) -> BlobName {
+        BlobName {
+            tenant: self.tenant,
+            content_type: self.content_type,
+            content_id: self.content_id.clone(),
+        }
     }
 
     /// The tenant whose records the blob holds.
@@ -200,7 +221,7 @@ impl Delivery {
     pub(crate) fn missing_sink<'a>(&self, required: &'a [SinkName]) -> Option<&'a SinkName> {
         // Compared by blob, not by lease: what a sink took under a lease that was then lost, it still has.
         let proves = |acknowledgement: &Acknowledgement, sink: &SinkName| {
-            acknowledgement.key.blob == self.lease.key.blob && acknowledgement.sink == *sink
+            acknowledgement.key.is_of_same_blob(&self.lease.key) && acknowledgement.sink == *sink
         };
         required.iter().find(|sink| {
             !self.lease.is_acknowledged_wholly_by(sink)

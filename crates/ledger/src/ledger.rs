@@ -11,8 +11,15 @@ use crate::{
 
 /// The durable memory of every blob.
 ///
-/// A method that writes returns once what it wrote survives a power cut; one that fails has written nothing. Futures
-/// may be dropped at any time: the operation then happens wholly or not at all, and which of the two is not known.
+/// A method that writes returns once what it wrote survives a power cut. One that fails or whose future is dropped,
+/// which may be at any time, has written all, nothing, or as much as its section *If interrupted* allows; which of
+/// these is not known. Asked again, it comes to the same end as if it had been asked once, save
+/// [`count`](Self::count).
+///
+/// What is one transaction here is what every engine can promise: most can do more, but a table store in the cloud
+/// has no transaction over many tenants or many blobs. Nothing that the pipeline relies on needs one; where the order
+/// of the steps matters, it is said.
+///
 /// Instants are kept to the millisecond; what is finer is cut off.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -24,8 +31,8 @@ pub trait Ledger: Send + Sync {
     /// Only those of the backend.
     ///
     /// # If interrupted
-    /// All of them are noted or none is. The window counts as listed only after [`note_listed`](Self::note_listed),
-    /// so the next run lists it again.
+    /// Each of them is noted wholly or not at all, in no order. The window counts as listed only after
+    /// [`note_listed`](Self::note_listed), so the next run lists it again and finds those that were noted known.
     async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error>;
 
     /// Notes that the whole window was listed, every page of it, and all its blobs noted with
@@ -98,7 +105,8 @@ pub trait Ledger: Send + Sync {
     /// Only those of the backend.
     ///
     /// # If interrupted
-    /// The leases run out and the blobs are due again. A backend with a single holder frees them when it is opened.
+    /// The leases run out and the blobs are due again; an attempt is counted for those that nobody was told of, too. A
+    /// backend with a single holder frees them when it is opened.
     async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Lease>, Error>;
 
     /// Extends leases to `until` and returns the keys of those that were lost, whose work is best dropped. A lease
@@ -111,25 +119,29 @@ pub trait Ledger: Send + Sync {
     /// The leases run out as they were granted, or at `until`.
     async fn renew(&self, keys: &[LeaseKey], until: Timestamp) -> Result<Vec<LeaseKey>, Error>;
 
-    /// Records one sink's yes to parts of many blobs, its position and its quarantined records, all in one
-    /// transaction. Returns an [`Acknowledgement`] for each [`Whole`](crate::AcknowledgedPart::Whole), in order.
+    /// Records one sink's yes to parts of many blobs, its position and its quarantined records. In this order: the
+    /// quarantined records, the position, the acknowledgements. Returns an [`Acknowledgement`] for each [`Whole`](crate::AcknowledgedPart::Whole), in order.
     ///
     /// Works for a lease that was lost or a blob that is settled: what a sink has is a fact. A repeated
     /// acknowledgement changes nothing.
     ///
     /// # Errors
-    /// [`Error::UnknownBlob`] for a key of another ledger, and [`Error::TooManySinks`].
+    /// [`Error::UnknownBlob`] for a key of another ledger, and [`Error::TooManySinks`]; both come before anything is
+    /// written.
     ///
     /// # If interrupted
-    /// Not recorded: a sink with a position finds the old one at its next start and takes back what came after; any
-    /// other sink is offered the records again.
+    /// What comes first in the order may be recorded without what comes after, and of the acknowledgements some
+    /// without others. Where the position is not recorded, neither is any acknowledgement: a sink with a position
+    /// finds the old one at its next start and takes back what came after. Where it is, those parts that lack an
+    /// acknowledgement are offered to the sink again: it may have a record twice, never not at all.
     async fn acknowledge(
         &self,
         commit: SinkCommit,
         now: Timestamp,
     ) -> Result<Vec<Acknowledgement>, Error>;
 
-    /// Settles blobs as delivered, all in one transaction, and answers for each delivery in order. A refused one
+    /// Settles blobs as delivered, each in a transaction with its share of the counts, and answers for each delivery in
+    /// order. A refused one
     /// does not hold up the others.
     ///
     /// # Errors
@@ -138,7 +150,7 @@ pub trait Ledger: Send + Sync {
     /// `required` is empty, and those of the backend.
     ///
     /// # If interrupted
-    /// The blobs are leased again, with every sink's acknowledgement; nothing is sent twice.
+    /// Those that are not settled are leased again, with every sink's acknowledgement; nothing is sent twice.
     async fn mark_delivered(
         &self,
         deliveries: Vec<Delivery>,
@@ -177,7 +189,7 @@ pub trait Ledger: Send + Sync {
     /// [`Error::LeaseLost`].
     ///
     /// # If interrupted
-    /// The lease runs out and the blob is tried again.
+    /// The lease runs out and the blob is tried again; what is in quarantine of it already is not put there twice.
     async fn quarantine(
         &self,
         lease: Lease,
@@ -193,7 +205,7 @@ pub trait Ledger: Send + Sync {
     /// Only those of the backend.
     ///
     /// # If interrupted
-    /// All are kept or none is. Their blob is not delivered yet, so it is decoded and they are found again.
+    /// Each is kept wholly or not at all. Their blob is not delivered yet, so it is decoded and they are found again.
     async fn quarantine_records(
         &self,
         records: Vec<QuarantinedRecord>,
@@ -248,6 +260,27 @@ pub trait Ledger: Send + Sync {
     /// # If interrupted
     /// Reads only.
     async fn recall(&self, key: &str) -> Result<Option<String>, Error>;
+
+    /// Adds to durable counters, those that are named and no others; one that was never counted begins at 0. Unlike
+    /// everything else here it is not the same to ask twice.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Of up to a hundred increments all are counted or none is. Whoever does not know which either loses a count
+    /// or, asking again, may count twice: these numbers are for people, and nothing decides by them.
+    async fn count(&self, increments: Vec<(String, u64)>) -> Result<(), Error>;
+
+    /// The counters whose names begin with the prefix, ordered by name. They only grow, up to a bound that no count
+    /// comes near.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn counters(&self, prefix: &str) -> Result<Vec<(String, u64)>, Error>;
 
     /// The state of everything in numbers. Its cost grows with the blobs that are unsettled, never with those that
     /// are settled.

@@ -7,6 +7,7 @@
 //! The modules below are in the order in which a blob meets them.
 
 mod blob;
+mod blob_name;
 mod sink_name;
 
 mod lease;
@@ -22,6 +23,7 @@ pub mod store;
 pub mod conformance;
 
 pub use blob::{SeenBlob, SeenVia};
+pub use blob_name::{BlobName, InvalidBlobName};
 pub use error::{Error, Source};
 pub use lease::{
     AcknowledgedPart, Acknowledgement, Delivery, Lease, LeaseKey, LeaseRequest, PartKey, SinkCommit,

@@ -189,6 +189,7 @@ impl Deliverer {
             duration: LEASE,
             except_tenants,
             for_sinks,
+            only: Vec::new(),
         })
     }
 }

@@ -82,6 +82,7 @@ async fn attempts(scene: &Scene) -> u32 {
         duration: LEASE,
         except_tenants: Vec::new(),
         for_sinks: Vec::new(),
+        only: Vec::new(),
     };
     let leases = scene
         .ledger

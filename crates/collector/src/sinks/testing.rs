@@ -46,6 +46,7 @@ static LEASE: LazyLock<LeaseKey> = LazyLock::new(|| {
             duration: Duration::from_secs(60),
             except_tenants: Vec::new(),
             for_sinks: Vec::new(),
+            only: Vec::new(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()

@@ -26,7 +26,8 @@ pub(crate) struct TestLedger {
 }
 
 /// The methods that write nothing.
-const READS: [&str; 6] = [
+const READS: [&str; 7] = [
+    "counters",
     "listed_until",
     "listed_stretches",
     "quarantined",
@@ -244,6 +245,15 @@ impl Ledger for TestLedger {
     async fn recall(&self, key: &str) -> Result<Option<String>, Error> {
         let key = key.to_owned();
         pass_on!(self, "recall", |inner| inner.recall(&key))
+    }
+
+    async fn count(&self, increments: Vec<(String, u64)>) -> Result<(), Error> {
+        pass_on!(self, "count", |inner| inner.count(increments))
+    }
+
+    async fn counters(&self, prefix: &str) -> Result<Vec<(String, u64)>, Error> {
+        let prefix = prefix.to_owned();
+        pass_on!(self, "counters", |inner| inner.counters(&prefix))
     }
 
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {

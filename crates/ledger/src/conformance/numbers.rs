@@ -9,6 +9,89 @@ use super::scene::{
     note, sink, tenant,
 };
 
+async fn counters(ledger: &Subject, prefix: &str) -> Vec<(String, u64)> {
+    ledger.counters(prefix).await.expect("read")
+}
+
+fn named(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
+    pairs
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+pub(super) async fn counts_add_up(ledger: Subject) {
+    let count = async |pairs: &[(&str, u64)]| ledger.count(named(pairs)).await.expect("counted");
+    assert!(counters(&ledger, "").await.is_empty());
+    count(&[("calls", 1), ("errors", 0)]).await;
+    count(&[("calls", 2), ("calls", 3)]).await;
+    count(&[]).await;
+    let expected = named(&[("calls", 6), ("errors", 0)]);
+    assert_eq!(counters(&ledger, "").await, expected);
+    // More than any engine's integers hold: the rest of the world goes on.
+    count(&[("huge", u64::MAX)]).await;
+    count(&[("huge", u64::MAX), ("calls", 1)]).await;
+    let all = counters(&ledger, "").await;
+    assert_eq!(all[..2], named(&[("calls", 7), ("errors", 0)]));
+    let huge = all.last().expect("three").1;
+    assert!(huge >= u64::MAX / 2, "{huge}");
+}
+
+pub(super) async fn counters_are_found_by_prefix(ledger: Subject) {
+    let names = [
+        "Deliver.calls",
+        "Master.calls",
+        "Master.errors",
+        "Master/errors #1?",
+        "Masterly",
+        "a'b\"c%20\u{0}\u{1f600}",
+        "a'b\"c%2",
+        "",
+    ];
+    let increments = names.iter().map(|&name| (name.to_owned(), 1)).collect();
+    ledger.count(increments).await.expect("counted");
+    let mut sorted = names;
+    sorted.sort_unstable();
+    for prefix in [
+        "",
+        "M",
+        "Master",
+        "Master.",
+        "Master/",
+        "a'b\"c%2",
+        "x",
+        "\u{1f600}",
+    ] {
+        let expected: Vec<_> = sorted
+            .iter()
+            .filter(|name| name.starts_with(prefix))
+            .map(|&name| (name.to_owned(), 1))
+            .collect();
+        assert_eq!(counters(&ledger, prefix).await, expected, "{prefix:?}");
+    }
+}
+
+pub(super) async fn counts_of_many_tasks_at_once_add_up(ledger: Subject) {
+    let tasks: Vec<_> = (0..8)
+        .map(|number| {
+            let ledger = std::sync::Arc::clone(&ledger);
+            tokio::spawn(async move {
+                for _ in 0..5 {
+                    let increments = vec![("all".to_owned(), 1), (format!("of-{number}"), 2)];
+                    ledger.count(increments).await.expect("counted");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("a task ends");
+    }
+    assert_eq!(counters(&ledger, "all").await, named(&[("all", 40)]));
+    let each = counters(&ledger, "of-").await;
+    assert_eq!(each.len(), 8);
+    assert!(each.iter().all(|(_, value)| *value == 10), "{each:?}");
+}
+
 pub(super) async fn facts_are_kept_until_the_next_value(ledger: Subject) {
     let recall = async |key: &str| ledger.recall(key).await.expect("read");
     assert_eq!(recall("registration").await, None);

@@ -52,6 +52,7 @@ pub(super) fn request(max_count: usize) -> LeaseRequest {
         duration: Duration::from_secs(LEASE.unsigned_abs()),
         except_tenants: Vec::new(),
         for_sinks: Vec::new(),
+        only: Vec::new(),
     }
 }
 

@@ -148,7 +148,7 @@ pub(super) async fn a_position_is_kept_until_the_next_one(ledger: Subject) {
     assert_eq!(position("file-2").await.as_deref(), Some("length 99"));
 }
 
-pub(super) async fn a_commit_is_recorded_whole_or_not_at_all(ledger: Subject) {
+pub(super) async fn a_commit_with_an_unknown_blob_records_nothing(ledger: Subject) {
     note(&ledger, vec![blob(1)]).await;
     let lease = lease_one(&ledger, at(0)).await;
     let record = |index| QuarantinedRecord {
@@ -170,8 +170,8 @@ pub(super) async fn a_commit_is_recorded_whole_or_not_at_all(ledger: Subject) {
         quarantined: vec![record(3)],
     };
     let foreign = LeaseKey {
-        blob: u64::from(u32::MAX),
-        token: 1,
+        blob: u128::from(u32::MAX),
+        ..lease.key()
     };
     let answer = ledger
         .acknowledge(commit(&[lease.key(), foreign]), at(1))

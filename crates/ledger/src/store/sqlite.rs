@@ -5,6 +5,7 @@
 //! (`writer`): the sync to disk is what a commit costs, and many operations share one.
 
 mod books;
+mod counted;
 mod discover;
 mod failure;
 mod leasing;
@@ -257,6 +258,18 @@ impl Ledger for SqliteLedger {
         let key = key.to_owned();
         self.reader
             .read(move |connection| reader::recall(connection, &key))
+            .await
+    }
+
+    async fn count(&self, increments: Vec<(String, u64)>) -> Result<(), Error> {
+        self.write(move |books| counted::count(books, &increments))
+            .await
+    }
+
+    async fn counters(&self, prefix: &str) -> Result<Vec<(String, u64)>, Error> {
+        let prefix = prefix.to_owned();
+        self.reader
+            .read(move |connection| counted::counters(connection, &prefix))
             .await
     }
 

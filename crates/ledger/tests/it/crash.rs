@@ -198,6 +198,7 @@ fn request() -> LeaseRequest {
         duration: Duration::from_secs(300),
         except_tenants: Vec::new(),
         for_sinks: Vec::new(),
+        only: Vec::new(),
     }
 }
 

@@ -16,7 +16,7 @@ use ledger::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use twin::{Twin, content_id_of, sink_of, stream_of};
+use twin::{Twin, Wanted, content_id_of, sink_of, stream_of};
 
 /// Few of everything, so that steps meet each other.
 const BLOB_COUNT: u8 = 24;
@@ -41,6 +41,7 @@ enum Step {
         max_count: u8,
         except_tenant: Option<u8>,
         for_sinks: Vec<u8>,
+        only: Vec<u8>,
         seconds: u8,
     },
     Renew {
@@ -75,6 +76,10 @@ enum Step {
     Wait {
         seconds: u8,
     },
+    Count {
+        counter: u8,
+        increment: u8,
+    },
     /// Closed as at a shutdown, and opened again.
     Restart,
     /// The files as they are at this moment, opened by another process: what a kill leaves behind.
@@ -88,6 +93,14 @@ fn some_sinks() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Mostly none: a lease of whatever is due. Some names may be of blobs that nobody has noted.
+fn some_names() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        2 => Just(Vec::new()),
+        1 => proptest::collection::vec(0..BLOB_COUNT, 1..5),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let lease = any::<u8>();
     let seconds = 0..100_u8;
@@ -97,8 +110,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4_u8, 0..60_u8, 1..20_u8)
             .prop_map(|(stream, start_minute, minutes)| Step::NoteListed { stream, start_minute, minutes }),
         1 => (0..4_u8, 0..80_u8).prop_map(|(stream, before_minute)| Step::NoteUnlistable { stream, before_minute }),
-        5 => (0..6_u8, proptest::option::of(0..2_u8), some_sinks(), seconds.clone())
-            .prop_map(|(max_count, except_tenant, for_sinks, seconds)| Step::Lease { max_count, except_tenant, for_sinks, seconds }),
+        5 => (0..6_u8, proptest::option::of(0..2_u8), some_sinks(), some_names(), seconds.clone())
+            .prop_map(|(max_count, except_tenant, for_sinks, only, seconds)| Step::Lease { max_count, except_tenant, for_sinks, only, seconds }),
         2 => (lease, seconds.clone()).prop_map(|(lease, seconds)| Step::Renew { lease, seconds }),
         8 => (lease, 0..SINK_COUNT, proptest::option::of(0..3_u8), proptest::option::of(any::<u8>()), proptest::option::of(0..2_u8))
             .prop_map(|(lease, sink, part, position, quarantined)| Step::Acknowledge { lease, sink, part, position, quarantined }),
@@ -109,6 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => lease.prop_map(|lease| Step::Quarantine { lease }),
         1 => lease.prop_map(|lease| Step::Expire { lease }),
         3 => seconds.prop_map(|seconds| Step::Wait { seconds }),
+        1 => (0..3_u8, any::<u8>()).prop_map(|(counter, increment)| Step::Count { counter, increment }),
         1 => Just(Step::Restart),
         1 => Just(Step::Crash),
     ]
@@ -224,10 +238,16 @@ impl Pair {
                 max_count,
                 except_tenant,
                 for_sinks,
+                only,
                 seconds,
             } => {
-                self.lease(max_count, except_tenant, for_sinks, seconds)
-                    .await;
+                let wanted = Wanted {
+                    max_count,
+                    except_tenant,
+                    for_sinks,
+                    only,
+                };
+                self.lease(wanted, seconds).await;
             }
             Step::Renew { lease, seconds } => {
                 let Some(index) = self.pick(lease) else {
@@ -290,6 +310,11 @@ impl Pair {
                 let expected = self.twin.expire(lease.key());
                 assert_kept(self.real().expire(lease, "gone", self.now).await, expected);
             }
+            Step::Count { counter, increment } => {
+                self.twin.count(counter, increment);
+                let increments = vec![(twin::counter_of(counter), increment.into())];
+                self.real().count(increments).await.unwrap();
+            }
             Step::Wait { seconds } => self.now = self.later(seconds),
             Step::Restart => self.reopen(self.path.clone()),
             Step::Crash => {
@@ -316,26 +341,24 @@ impl Pair {
         self.twin.reopen();
     }
 
-    async fn lease(
-        &mut self,
-        max_count: u8,
-        except_tenant: Option<u8>,
-        for_sinks: Vec<u8>,
-        seconds: u8,
-    ) {
+    async fn lease(&mut self, wanted: Wanted, seconds: u8) {
         let request = LeaseRequest {
-            max_count: max_count.into(),
+            max_count: wanted.max_count.into(),
             duration: Duration::from_secs(seconds.into()),
-            except_tenants: except_tenant
+            except_tenants: wanted
+                .except_tenant
                 .map(|number| stream_of(number).0)
                 .into_iter()
                 .collect(),
-            for_sinks: for_sinks.iter().map(|sink| sink_of(*sink)).collect(),
+            for_sinks: wanted.for_sinks.iter().map(|sink| sink_of(*sink)).collect(),
+            only: wanted
+                .only
+                .iter()
+                .map(|number| twin::seen(*number, SeenVia::Listing).name())
+                .collect(),
         };
         let leases = self.real().lease(&request, self.now).await.unwrap();
-        let expected = self
-            .twin
-            .lease(max_count, except_tenant, &for_sinks, self.now);
+        let expected = self.twin.lease(&wanted, self.now);
         let named: Vec<_> = leases
             .iter()
             .map(|lease| lease.content_id().clone())
@@ -455,6 +478,8 @@ impl Pair {
             let position = self.real().position(&sink_of(sink)).await.unwrap();
             assert_eq!(position, self.twin.position(sink), "after {step:?}");
         }
+        let counters = self.real().counters("").await.unwrap();
+        assert_eq!(counters, self.twin.counters(), "after {step:?}");
         let quarantined = self.real().quarantined(0, 1_000).await.unwrap();
         let mut named: Vec<_> = quarantined
             .into_iter()

@@ -47,6 +47,7 @@ async fn a_blob_is_settled_once_and_by_its_last_piece_in_whatever_order_they_com
         duration: LEASE,
         except_tenants: Vec::new(),
         for_sinks: Vec::new(),
+        only: Vec::new(),
     };
     let leases = scene.ledger.lease(&request, scene.now()).await.unwrap();
     assert_eq!(leases.len(), 400);

@@ -38,6 +38,7 @@ async fn all_attempts(scene: &Scene) -> Vec<u32> {
         duration: LEASE,
         except_tenants: Vec::new(),
         for_sinks: Vec::new(),
+        only: Vec::new(),
     };
     let leases = scene.ledger.lease(&request, scene.now()).await.unwrap();
     let attempts = leases.iter().map(|lease| lease.attempts() - 1).collect();

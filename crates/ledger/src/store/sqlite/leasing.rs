@@ -57,7 +57,8 @@ fn leased(
         .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok(Lease {
         key: LeaseKey {
-            blob: count(blob)?,
+            tenant,
+            blob: count(blob)?.into(),
             token: count(row.get(6)?)?,
         },
         tenant,
@@ -157,7 +158,8 @@ pub(super) fn release(books: &mut Books, leases: &[Lease]) -> Result<(), Failure
 
 /// The row that a key speaks of.
 pub(super) fn row_of(key: LeaseKey) -> i64 {
-    key.blob.cast_signed()
+    // A key of another backend has a number that no row here has.
+    i64::try_from(key.blob).unwrap_or(-1)
 }
 
 /// The token that the row must still have.

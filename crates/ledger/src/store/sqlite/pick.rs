@@ -6,7 +6,7 @@
 //! cost of one seek, and the groups' heads are merged by expiry.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
@@ -34,6 +34,9 @@ pub(super) fn pick_due(
     now: Timestamp,
 ) -> Result<Vec<i64>, Failure> {
     wake(books, now)?;
+    if !request.only.is_empty() {
+        return pick_named(books, request);
+    }
     let mut groups = due_groups(books, request)?;
     // Enough for the groups' shares to be even, few enough not to read for every group what one of them will use.
     let chunk = (request.max_count / groups.len().max(1))
@@ -61,6 +64,36 @@ pub(super) fn pick_due(
         }
     }
     Ok(picked)
+}
+
+/// The rows of those named blobs that may be leased, in order. One seek per name, whatever else is due.
+fn pick_named(books: &mut Books, request: &LeaseRequest) -> Result<Vec<i64>, Failure> {
+    let served = all_of(books, request)?;
+    let mut places: BTreeSet<Place> = BTreeSet::new();
+    for name in &request.only {
+        if request.except_tenants.contains(&name.tenant) {
+            continue;
+        }
+        let Some(stream) = books.known_stream(name.tenant, name.content_type)? else {
+            continue;
+        };
+        let found: Option<(Place, i64)> = books
+            .statement(
+                "SELECT expires_at, created_at, id, whole_sinks FROM blob
+                 WHERE stream = ?1 AND content_id = ?2 AND state = 0",
+            )?
+            .query_row(params![stream, name.content_id.as_str()], |row| {
+                Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?))
+            })
+            .optional()?;
+        if let Some((place, whole_sinks)) = found
+            && served.is_none_or(|served| whole_sinks & served != served)
+        {
+            places.insert(place);
+        }
+    }
+    let picked = places.into_iter().map(|(_, _, blob)| blob);
+    Ok(picked.take(request.max_count).collect())
 }
 
 /// Moves what has become due to where leases look. Every blob makes this move once per lease or wait, so that a

@@ -1,5 +1,7 @@
 //! What is SQLite's own: its files, its one writer, group commit, a full disk, and that no query walks a table.
 
+mod formats;
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -47,6 +49,7 @@ fn request() -> LeaseRequest {
         duration: Duration::from_secs(300),
         except_tenants: Vec::new(),
         for_sinks: Vec::new(),
+        only: Vec::new(),
     }
 }
 
@@ -155,7 +158,11 @@ async fn an_operation_that_fails_takes_back_its_own_work_and_no_other() {
     let (_directory, path) = place();
     let ledger = SqliteLedger::open(&path).unwrap();
     let (gate, held) = hold(&ledger).await;
-    let nobodys = LeaseKey { blob: 99, token: 1 };
+    let nobodys = LeaseKey {
+        tenant: blob(1).tenant,
+        blob: 99,
+        token: 1,
+    };
     // The failing one is the first to use its sink: the number given out for it must be forgotten with it.
     let failing = commit(sink(0), vec![(nobodys, AcknowledgedPart::Whole)]);
     let (held, first, failed, second, last, ()) = tokio::join!(
@@ -385,76 +392,6 @@ async fn leases_of_a_dead_holder_are_freed_and_their_attempts_counted() {
     );
 }
 
-fn refusal(opened: Result<SqliteLedger, Error>) -> Error {
-    opened.err().expect("refused")
-}
-
-#[test]
-fn what_is_no_ledger_is_refused_and_left_as_it_is() {
-    let (directory, path) = place();
-    assert!(matches!(
-        refusal(SqliteLedger::open_read_only(&path)),
-        Error::Unavailable { .. }
-    ));
-    assert!(!path.exists(), "reading creates nothing");
-
-    let text = directory.path().join("text");
-    std::fs::write(
-        &text,
-        "not a database, but long enough to be taken for the header of one".repeat(20),
-    )
-    .unwrap();
-    assert!(matches!(
-        refusal(SqliteLedger::open(&text)),
-        Error::Corrupt { .. }
-    ));
-    assert!(matches!(
-        refusal(SqliteLedger::open_read_only(&text)),
-        Error::Corrupt { .. }
-    ));
-
-    let foreign = directory.path().join("foreign");
-    Connection::open(&foreign)
-        .unwrap()
-        .execute_batch("CREATE TABLE theirs (x)")
-        .unwrap();
-    assert!(matches!(
-        refusal(SqliteLedger::open(&foreign)),
-        Error::Corrupt { .. }
-    ));
-    let tables: i64 = Connection::open(&foreign)
-        .unwrap()
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(tables, 1);
-
-    let nowhere = directory.path().join("no such directory").join("ledger.db");
-    assert!(matches!(
-        refusal(SqliteLedger::open(nowhere)),
-        Error::Unavailable { .. }
-    ));
-}
-
-#[test]
-fn a_ledger_of_a_later_program_is_refused() {
-    let (_directory, path) = place();
-    drop(SqliteLedger::open(&path).unwrap());
-    Connection::open(&path)
-        .unwrap()
-        .pragma_update(None, "user_version", 2)
-        .unwrap();
-    for opened in [
-        SqliteLedger::open(&path),
-        SqliteLedger::open_read_only(&path),
-    ] {
-        let error = refusal(opened);
-        assert!(
-            matches!(error, Error::NewerFormat { found: 2, known: 1 }),
-            "{error:?}"
-        );
-    }
-}
-
 #[tokio::test]
 async fn commits_are_set_to_survive_a_power_cut() {
     let (_directory, path) = place();
@@ -527,6 +464,7 @@ fn no_query_of_the_daily_work_walks_a_table_or_sorts() {
     let (_directory, path) = place();
     drop(SqliteLedger::open(&path).unwrap());
     let sources = [
+        include_str!("counted.rs"),
         include_str!("discover.rs"),
         include_str!("leasing.rs"),
         include_str!("pick.rs"),

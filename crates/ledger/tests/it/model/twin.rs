@@ -21,6 +21,10 @@ pub(crate) fn sink_of(number: u8) -> SinkName {
     format!("sink-{number}").parse().unwrap()
 }
 
+pub(crate) fn counter_of(number: u8) -> String {
+    format!("counter-{number}")
+}
+
 /// Four streams: two tenants, two content types.
 pub(crate) fn stream_of(number: u8) -> (TenantId, ContentType) {
     let tenant = format!("00000000-0000-0000-0000-00000000000{}", number % 2)
@@ -97,12 +101,21 @@ impl Blob {
     }
 }
 
+/// What a lease is asked for, in small numbers.
+pub(crate) struct Wanted {
+    pub(crate) max_count: u8,
+    pub(crate) except_tenant: Option<u8>,
+    pub(crate) for_sinks: Vec<u8>,
+    pub(crate) only: Vec<u8>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Twin {
     blobs: BTreeMap<u8, Blob>,
     /// Which blob a key was for, kept after the lease is lost.
     keys: BTreeMap<LeaseKey, u8>,
     positions: BTreeMap<u8, String>,
+    counters: BTreeMap<u8, u64>,
     listed: BTreeMap<u8, BTreeSet<u8>>,
     listed_until: BTreeMap<u8, u8>,
     quarantined: BTreeSet<(ContentId, Option<u64>, Option<SinkName>)>,
@@ -172,18 +185,14 @@ impl Twin {
     }
 
     /// The numbers of the blobs to lease, in order. They are leased when each is handed over.
-    pub(crate) fn lease(
-        &self,
-        max: u8,
-        except_tenant: Option<u8>,
-        for_sinks: &[u8],
-        now: Timestamp,
-    ) -> Vec<u8> {
-        let excepted = except_tenant.map(|number| stream_of(number).0);
+    pub(crate) fn lease(&self, wanted: &Wanted, now: Timestamp) -> Vec<u8> {
+        let excepted = wanted.except_tenant.map(|number| stream_of(number).0);
+        let (for_sinks, only) = (&wanted.for_sinks, &wanted.only);
         let mut due: Vec<_> = self
             .blobs
             .iter()
             .filter(|(_, blob)| blob.is_due(now) && Some(blob.seen.tenant) != excepted)
+            .filter(|(number, _)| only.is_empty() || only.contains(number))
             .filter(|(_, blob)| {
                 for_sinks.is_empty() || !for_sinks.iter().all(|sink| blob.has_whole(*sink))
             })
@@ -191,7 +200,7 @@ impl Twin {
             .collect();
         due.sort();
         due.into_iter()
-            .take(max.into())
+            .take(wanted.max_count.into())
             .map(|(_, number)| number)
             .collect()
     }
@@ -329,6 +338,17 @@ impl Twin {
 
     pub(crate) fn position(&self, sink: u8) -> Option<String> {
         self.positions.get(&sink).cloned()
+    }
+
+    pub(crate) fn count(&mut self, counter: u8, increment: u8) {
+        *self.counters.entry(counter).or_default() += u64::from(increment);
+    }
+
+    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
+        self.counters
+            .iter()
+            .map(|(number, value)| (counter_of(*number), *value))
+            .collect()
     }
 
     pub(crate) fn quarantined(&self) -> Vec<(ContentId, Option<u64>, Option<SinkName>)> {

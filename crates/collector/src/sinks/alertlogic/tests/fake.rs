@@ -260,6 +260,7 @@ impl Rig {
             duration: std::time::Duration::ZERO,
             except_tenants: Vec::new(),
             for_sinks: Vec::new(),
+            only: Vec::new(),
         };
         let lease = self
             .ledger

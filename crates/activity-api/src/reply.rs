@@ -34,7 +34,7 @@ impl Reply {
     }
 
     /// How long Microsoft asks to wait, at most an hour.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         times::read_retry_after(&self.headers)
     }
 }

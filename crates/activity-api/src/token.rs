@@ -52,6 +52,28 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
+    /// A token as a service answered it: `now` is when the request was sent, so that the token is never taken to live longer
+    /// than it does.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when it fits no header or has expired.
+    pub fn new(text: SecretString, expires_at: Timestamp, now: Timestamp) -> Result<Self, Error> {
+        // Microsoft's tokens are Base64url with dots. Graphic characters are what a header takes in any case.
+        let is_sendable = text
+            .expose_secret()
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic());
+        let length = text.expose_secret().len();
+        if !is_sendable || !(1..=LONGEST_TOKEN).contains(&length) || expires_at <= now {
+            return Err(MALFORMED);
+        }
+        let latest = now.checked_add(LONGEST_LIFETIME).map_err(|_| MALFORMED)?;
+        Ok(Self {
+            text,
+            expires_at: expires_at.min(latest),
+        })
+    }
+
     /// When it stops being taken, by this machine's clock.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
@@ -80,6 +102,10 @@ const LONGEST_TOKEN: usize = 32 * 1024;
 /// Managed identities get tokens for up to 24 hours. A longer promise is not believed, so that a wrong number costs one refused request
 /// instead of never renewing.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+const MALFORMED: Error = Error::Malformed {
+    what: "a bearer token with its lifetime",
+};
 
 #[derive(Deserialize)]
 struct TokenReply {
@@ -117,9 +143,6 @@ pub fn read_token(reply: &Reply, now: Timestamp) -> Result<AccessToken, Error> {
     if !reply.status.is_success() {
         return Err(read_token_error(reply));
     }
-    const MALFORMED: Error = Error::Malformed {
-        what: "a bearer token with its lifetime",
-    };
     let TokenReply {
         token_type,
         expires_in,
@@ -128,12 +151,7 @@ pub fn read_token(reply: &Reply, now: Timestamp) -> Result<AccessToken, Error> {
     } = serde_json::from_slice(error::without_bom(&reply.body)).map_err(|_| MALFORMED)?;
     let text = SecretString::from(access_token);
     let is_bearer = token_type.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
-    // Microsoft's tokens are Base64url with dots. Graphic characters are what a header takes in any case.
-    let is_sendable = text
-        .expose_secret()
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic());
-    if !is_bearer || !is_sendable || !(1..=LONGEST_TOKEN).contains(&text.expose_secret().len()) {
+    if !is_bearer {
         return Err(MALFORMED);
     }
     // `expires_in` first: it does not depend on this machine's clock being right.
@@ -148,7 +166,7 @@ pub fn read_token(reply: &Reply, now: Timestamp) -> Result<AccessToken, Error> {
         .map(|secs| Duration::from_secs(secs).min(LONGEST_LIFETIME))
         .ok_or(MALFORMED)?;
     let expires_at = now.checked_add(lifetime).map_err(|_| MALFORMED)?;
-    Ok(AccessToken { text, expires_at })
+    AccessToken::new(text, expires_at, now)
 }
 
 /// Why the sign-in service will not issue a token. Its text says how to mend it.
@@ -174,6 +192,8 @@ pub enum CredentialReason {
     FederationMismatch,
     /// A policy of the tenant forbids it.
     PolicyForbids,
+    /// No managed identity answers, or none may be used here.
+    IdentityUnknown,
     /// Some other reason.
     Other,
 }
@@ -197,6 +217,9 @@ impl fmt::Display for CredentialReason {
                 "no federated credential of the application matches: check its issuer, subject and audience"
             }
             Self::PolicyForbids => "a conditional access policy forbids it: except the application or this machine's address from it",
+            Self::IdentityUnknown => {
+                "there is no such managed identity here: turn the system-assigned identity on, or assign the one that is configured"
+            }
             Self::Other => "the sign-in service refuses the application: look up the AADSTS number, and check the client id, its secret and the tenant's id",
         })
     }
@@ -252,6 +275,19 @@ fn read_token_error(reply: &Reply) -> Error {
         status,
         code: None,
         message: String::new(),
+    }
+}
+
+impl Error {
+    /// A refusal of a credential, as the AADSTS number in `description` words it; without one, for the reason `otherwise`.
+    /// For services that hand the sign-in service's refusals on in a form of their own.
+    pub fn credential_refused(description: &str, otherwise: CredentialReason) -> Self {
+        let aadsts = aadsts_in(description);
+        let reason = match aadsts {
+            Some(number) => meaning_of_aadsts(number).unwrap_or(CredentialReason::Other),
+            None => otherwise,
+        };
+        Self::CredentialRefused { reason, aadsts }
     }
 }
 

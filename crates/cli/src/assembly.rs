@@ -128,7 +128,7 @@ fn build_sink(
                 .map(|tenant| TenantIdentity {
                     tenant: tenant.id,
                     client_id: tenant.client_id,
-                    client_secret: Some(tenant.client_secret.clone()),
+                    client_secret: tenant.credential.client_secret().cloned(),
                     content_types: tenant.content_types.clone(),
                 })
                 .collect();

@@ -103,7 +103,13 @@ pub(crate) async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
 
 /// The real network.
 #[derive(Debug, Clone)]
-pub struct Client(reqwest::Client);
+pub struct Client {
+    /// For `https`. Through the proxy that the environment names, where there is one.
+    outside: reqwest::Client,
+    /// For plain `http`, which is only ever spoken to this machine itself and to a managed identity's endpoint beside
+    /// it: through no proxy, as that would be told the endpoint's secret, and could not reach it.
+    beside: reqwest::Client,
+}
 
 impl Client {
     /// A client that trusts the system's roots and those in `extra_roots` (PEM) besides.
@@ -111,25 +117,33 @@ impl Client {
     /// # Errors
     /// When `extra_roots` holds no certificate, or TLS cannot be set up.
     pub fn build(extra_roots: Option<&[u8]>) -> Result<Self, BuildError> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-            .tcp_nodelay(true)
-            .user_agent(concat!("o365-collector/", env!("CARGO_PKG_VERSION")));
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(READ_TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+                .tcp_nodelay(true)
+                .user_agent(concat!("o365-collector/", env!("CARGO_PKG_VERSION")))
+        };
+        let mut outside = builder();
         if let Some(pem) = extra_roots {
             let roots = reqwest::Certificate::from_pem_bundle(pem)
                 .map_err(|source| BuildError::Roots { source })?;
             if roots.is_empty() {
                 return Err(BuildError::NoRoots);
             }
-            builder = builder.tls_certs_merge(roots);
+            outside = outside.tls_certs_merge(roots);
         }
-        builder
-            .build()
-            .map(Self)
-            .map_err(|source| BuildError::Tls { source })
+        // It never speaks TLS, so that loading the system's roots a second time would only cost the start.
+        let beside = builder().no_proxy().tls_certs_only([]);
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|source| BuildError::Tls { source })
+        };
+        Ok(Self {
+            outside: build(outside)?,
+            beside: build(beside)?,
+        })
     }
 }
 
@@ -160,8 +174,12 @@ pub enum BuildError {
 #[async_trait]
 impl Transport for Client {
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Body>, Error> {
+        let client = match request.uri().scheme_str() {
+            Some("http") => &self.beside,
+            _ => &self.outside,
+        };
         let request = reqwest::Request::try_from(request).map_err(describe)?;
-        let reply = self.0.execute(request).await.map_err(describe)?;
+        let reply = client.execute(request).await.map_err(describe)?;
         let mut head = http::Response::new(());
         *head.status_mut() = reply.status();
         *head.headers_mut() = reply.headers().clone();

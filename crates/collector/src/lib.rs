@@ -7,6 +7,8 @@ pub mod env;
 pub mod http;
 pub mod telemetry;
 
+pub mod token;
+
 pub mod microsoft;
 pub mod subscriptions;
 

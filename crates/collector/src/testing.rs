@@ -19,7 +19,7 @@ pub(crate) use self::ledgers::TestLedger;
 pub(crate) use self::microsoft::{Answer, FakeMicrosoft};
 pub(crate) use self::sink::{FakeSink, Turn};
 use crate::clock::Clock;
-use crate::config::TenantConfig;
+use crate::config::{Credential, TenantConfig};
 use crate::http::Transport;
 use crate::microsoft::Microsoft;
 
@@ -69,7 +69,7 @@ pub(crate) fn tenant_config(id: TenantId, content_types: &[ContentType]) -> Tena
     TenantConfig {
         id,
         client_id: "a261478c-84fb-42f9-84c2-de050a4babe3".parse().unwrap(),
-        client_secret: SecretString::from("correct horse"),
+        credential: Credential::ClientSecret(SecretString::from("correct horse")),
         content_types: content_types.to_vec(),
         publisher: id.into(),
         hosts: Cloud::Commercial.hosts(),

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use activity_api::{ClientId, ContentType, Hosts, PublisherId, TenantId};
+use azure::identity::ManagedIdentity;
 use ledger::SinkName;
 use secrecy::SecretString;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub fetch: FetchConfig,
     /// Where records go. At least one, no two with the same name.
     pub sinks: Vec<SinkConfig>,
+    /// The function app that we run as; nothing anywhere else. No key of the file: its host fills it in.
+    pub site: Option<SiteConfig>,
 }
 
 /// One `[[tenant]]`.
@@ -62,14 +65,47 @@ pub struct TenantConfig {
     pub id: TenantId,
     /// The id of the application that may read the tenant's audit records.
     pub client_id: ClientId,
-    /// That application's secret.
-    pub client_secret: SecretString,
+    /// What it proves itself with.
+    pub credential: Credential,
     /// The feeds to collect, each once, in the order of [`ContentType::ALL`].
     pub content_types: Vec<ContentType>,
     /// Who the requests are counted for: the tenant itself unless set.
     pub publisher: PublisherId,
     /// Microsoft's hosts: those of the tenant's cloud, unless `[microsoft]` names others.
     pub hosts: Hosts,
+}
+
+/// What an application proves itself with. Its `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A password that was made for it.
+    ClientSecret(SecretString),
+    /// Nothing: it runs in Azure, where the platform vouches for it.
+    ManagedIdentity(ManagedIdentity),
+}
+
+impl Credential {
+    /// The secret, where there is one.
+    #[must_use]
+    pub fn client_secret(&self) -> Option<&SecretString> {
+        match self {
+            Self::ClientSecret(secret) => Some(secret),
+            Self::ManagedIdentity(_) => None,
+        }
+    }
+}
+
+/// The function app that we run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteConfig {
+    /// The Azure subscription that it is in.
+    pub subscription_id: String,
+    /// The resource group that it is in.
+    pub resource_group: String,
+    /// Its name.
+    pub site_name: String,
+    /// Its host name, without a scheme.
+    pub hostname: String,
 }
 
 /// `[tls]`
@@ -370,6 +406,7 @@ fn read(root: &mut Section<'_, '_>) -> Option<Config> {
         poll: poll?,
         fetch: fetch?,
         sinks,
+        site: None,
     })
 }
 

@@ -1,10 +1,11 @@
 //! `[[tenant]]` and `[microsoft]`: whose records are collected, and from which hosts.
 
 use activity_api::{Cloud, ContentType, Origin, PublisherId, TenantId};
+use azure::identity::ManagedIdentity;
 
-use super::TenantConfig;
 use super::keys::Kind;
 use super::reader::Section;
+use super::{Credential, TenantConfig};
 
 const CLOUDS: [&str; 5] = [
     Cloud::Commercial.as_str(),
@@ -22,7 +23,7 @@ const CONTENT_TYPES: [&str; 5] = [
     ContentType::Dlp.as_str(),
 ];
 
-const NO_OTHER_CREDENTIAL: &str = "not supported yet: use client_secret";
+const NO_OTHER_CREDENTIAL: &str = "not supported yet: use client_secret or managed_identity";
 
 pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<TenantConfig> {
     let mut seen: Vec<Option<TenantId>> = Vec::new();
@@ -79,14 +80,7 @@ fn read_tenant(section: &mut Section<'_, '_>, id: Option<TenantId>) -> Option<Te
             "The id of the application that may read the tenant's audit records, a GUID.",
         )
         .required();
-    let client_secret = section.secret(
-        "client_secret",
-        "The application's client secret (its value, not its id).",
-    );
-    let client_secret = client_secret.required();
-    for other in ["certificate", "federated_token_file", "managed_identity"] {
-        section.refuse(other, NO_OTHER_CREDENTIAL);
-    }
+    let credential = read_credential(section);
     let content_types = section
         .choices(
             "content_types",
@@ -120,11 +114,60 @@ fn read_tenant(section: &mut Section<'_, '_>, id: Option<TenantId>) -> Option<Te
     Some(TenantConfig {
         id: id?,
         client_id: client_id?,
-        client_secret: client_secret?,
+        credential: credential?,
         content_types: content_types?,
         publisher: publisher?,
         hosts: cloud?.hosts(),
     })
+}
+
+/// Exactly one credential.
+fn read_credential(section: &mut Section<'_, '_>) -> Option<Credential> {
+    let client_secret = section
+        .secret(
+            "client_secret",
+            "The application's client secret (its value, not its id).",
+        )
+        .optional("managed_identity must be true");
+    let env = section.reader.env;
+    let managed_identity = section
+        .boolean(
+            "managed_identity",
+            "Whether the machine's own identity in Azure is used in place of an application's secret. client_id is then \
+             the id of its service principal (object id), which registration with Alert Logic names.",
+        )
+        .try_map(Kind::Boolean, move |is_wanted| match is_wanted {
+            true => ManagedIdentity::from_variables(|name| env.get(name))
+                .map(Some)
+                .map_err(|error| error.to_string()),
+            false => Ok(None),
+        })
+        .default(false);
+    for other in ["certificate", "federated_token_file"] {
+        section.refuse(other, NO_OTHER_CREDENTIAL);
+    }
+    let is_secret_set = section.origin_if_set("client_secret").is_some();
+    match (client_secret, managed_identity?) {
+        (Some(secret), None) => Some(Credential::ClientSecret(secret)),
+        (None, Some(identity)) if !is_secret_set => Some(Credential::ManagedIdentity(identity)),
+        (_, Some(_)) => {
+            section.incomplete(
+                "managed_identity",
+                "client_secret is set too; keep one of them",
+            );
+            None
+        }
+        // What is wrong with it has been said.
+        (None, None) if is_secret_set => None,
+        (None, None) => {
+            let variable = section.variable_of("client_secret");
+            let reason = format!(
+                "missing: write it here, or set {variable}; or, in Azure, managed_identity = true"
+            );
+            section.incomplete("client_secret", reason);
+            None
+        }
+    }
 }
 
 fn read_origin(

@@ -12,7 +12,9 @@ use activity_api::{Cloud, ContentType};
 use expect_test::Expect;
 use secrecy::ExposeSecret;
 
-use super::{Config, ConfigErrors, LedgerConfig, SinkConfig, from_text, load};
+use super::{
+    Config, ConfigErrors, Credential, LedgerConfig, SinkConfig, TenantConfig, from_text, load,
+};
 
 type Env = BTreeMap<String, String>;
 
@@ -60,7 +62,7 @@ fn the_least_configuration_has_the_documented_defaults() {
         "bf8d32d3-1c13-4487-af02-80dba2236485"
     );
     assert_eq!(tenant.publisher.to_string(), tenant.id.to_string());
-    assert_eq!(tenant.client_secret.expose_secret(), "s");
+    assert_eq!(secret_of(tenant), "s");
     assert_eq!(tenant.content_types, ContentType::ALL);
     assert_eq!(tenant.hosts, Cloud::Commercial.hosts());
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:8365");
@@ -104,7 +106,7 @@ fn the_environment_goes_before_the_file() {
         tenant.content_types,
         [ContentType::Exchange, ContentType::Dlp]
     );
-    assert_eq!(tenant.client_secret.expose_secret(), "from elsewhere");
+    assert_eq!(secret_of(tenant), "from elsewhere");
 }
 
 #[test]
@@ -138,10 +140,7 @@ fn the_environment_alone_is_enough() {
         ("O365_COLLECTOR_SINK__1__TYPE", "stdout"),
     ];
     let config = load(None, &env(&variables)).unwrap();
-    assert_eq!(
-        config.tenants[0].client_secret.expose_secret(),
-        "{ env = \"IS_TEXT_HERE\" }"
-    );
+    assert_eq!(secret_of(&config.tenants[0]), "{ env = \"IS_TEXT_HERE\" }");
     assert_eq!(config.tenants[0].content_types, [ContentType::General]);
     assert_eq!(config.webhook.unwrap().auth_id.expose_secret(), "a");
     let [SinkConfig::File(file), SinkConfig::Stdout(_)] = config.sinks.as_slice() else {
@@ -196,4 +195,25 @@ fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
         read(&text, &[]).unwrap().poll.interval,
         Duration::from_secs(90)
     );
+}
+
+fn secret_of(tenant: &TenantConfig) -> &str {
+    tenant.credential.client_secret().unwrap().expose_secret()
+}
+
+#[test]
+fn a_tenant_may_have_the_machines_own_identity_in_place_of_a_secret() {
+    let text = with("").replace("client_secret = \"s\"", "managed_identity = true");
+    let platform = [
+        ("IDENTITY_ENDPOINT", "http://127.0.0.1:4141/msi/token"),
+        ("IDENTITY_HEADER", "h"),
+    ];
+    for variables in [platform.as_slice(), &[]] {
+        let config = read(&text, variables).unwrap();
+        let Credential::ManagedIdentity(identity) = &config.tenants[0].credential else {
+            panic!("no managed identity");
+        };
+        let is_app_service = identity.to_string().contains("App Service");
+        assert_eq!(is_app_service, !variables.is_empty());
+    }
 }

@@ -1,5 +1,4 @@
-//! One tenant's door to Microsoft: the token, the request budget, and every request of the Activity API. The only
-//! caller of Microsoft. What it sends is built by [`activity_api::Feed`], whose requests go to the tenant's own
+//! One tenant's door to Microsoft: the request budget, and every request of the Activity API. The only caller of it. What it sends is built by [`activity_api::Feed`], whose requests go to the tenant's own
 //! activity host and nowhere else, so a token can go nowhere else either.
 
 mod budget;
@@ -7,28 +6,20 @@ mod budget;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use activity_api::{
-    AccessToken, ClientId, ClientSecretGrant, ContentPage, ContentType, Feed, NextStep, Origin,
-    Reply, Subscriptions, TenantId, TrustedUri, Webhook, Window,
+    ContentPage, ContentType, Feed, NextStep, Reply, Subscriptions, TenantId, TrustedUri, Webhook,
+    Window,
 };
 use bytes::Bytes;
-use jiff::Timestamp;
-use secrecy::SecretString;
-use tracing::warn;
 
 pub use self::budget::Budget;
 use crate::clock::Clock;
 use crate::config::TenantConfig;
 use crate::http::{Body, Transport};
 use crate::telemetry::{self, RequestKind, RequestOutcome};
+use crate::token::{self, TokenSource};
 
-/// A token is renewed this long before its end: Microsoft's last ones live an hour and its guidance is to renew at 45 minutes.
-const RENEW_BEFORE: Duration = Duration::from_secs(10 * 60);
-/// How long a token that is still good is used on before the login service is asked again that gave no new one. Every
-/// request would wait for that answer, and an outage can make the wait long.
-const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Microsoft's lists and errors are kilobytes; a page of listings was never seen over a few megabytes.
 const MAX_REPLY_BYTES: usize = 32 * 1024 * 1024;
 /// An error's body is read for its code only.
@@ -37,21 +28,9 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// One tenant's door to Microsoft. Shared by everything that works for the tenant.
 pub struct Microsoft {
     feed: Feed,
-    login: Origin,
-    resource: Origin,
-    client_id: ClientId,
-    client_secret: SecretString,
     http: Arc<dyn Transport>,
-    clock: Arc<dyn Clock>,
     budget: Budget,
-    /// Held while a token is fetched, so that workers who need one at once share one request.
-    token: tokio::sync::Mutex<Option<HeldToken>>,
-}
-
-struct HeldToken {
-    token: Arc<AccessToken>,
-    /// When to ask for a new one.
-    renew_at: Timestamp,
+    token: TokenSource,
 }
 
 /// Why Microsoft did not give what was asked for.
@@ -63,6 +42,15 @@ pub enum Error {
     /// No whole answer came.
     #[error("microsoft cannot be reached")]
     Network(#[from] crate::http::Error),
+}
+
+impl From<token::Error> for Error {
+    fn from(error: token::Error) -> Self {
+        match error {
+            token::Error::Answer(error) => Self::Answer(error),
+            token::Error::Network(error) => Self::Network(error),
+        }
+    }
 }
 
 impl Error {
@@ -85,16 +73,12 @@ impl Microsoft {
         http: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let resource = tenant.hosts.activity.clone();
         Self {
             feed: Feed::new(tenant.hosts.activity.clone(), tenant.id, tenant.publisher),
-            login: tenant.hosts.login.clone(),
-            resource: tenant.hosts.activity.clone(),
-            client_id: tenant.client_id,
-            client_secret: tenant.client_secret.clone(),
+            token: TokenSource::of_tenant(tenant, resource, Arc::clone(&http), clock),
             http,
-            clock,
             budget: Budget::new(requests_per_minute),
-            token: tokio::sync::Mutex::new(None),
         }
     }
 
@@ -236,7 +220,7 @@ impl Microsoft {
     ) -> Result<http::Response<Body>, Refusal> {
         let mut has_renewed = false;
         loop {
-            let token = self.token().await?;
+            let token = self.token.token().await.map_err(Error::from)?;
             let mut request = request.clone();
             request
                 .headers_mut()
@@ -268,88 +252,13 @@ impl Microsoft {
             }
             if matches!(error.next_step(), NextStep::Reauthenticate) && !has_renewed {
                 has_renewed = true;
-                self.forget_token(&token).await;
+                self.token.forget(&token).await;
                 continue;
             }
             return Err(Refusal {
                 error: error.into(),
                 reply: Some(reply),
             });
-        }
-    }
-
-    async fn token(&self) -> Result<Arc<AccessToken>, Error> {
-        let mut held = self.token.lock().await;
-        let now = self.clock.now();
-        if let Some(HeldToken { token, renew_at }) = &*held
-            && *renew_at > now
-            && token.expires_at() > now
-        {
-            return Ok(Arc::clone(token));
-        }
-        match self.fetch_token().await {
-            Ok(token) => {
-                let token = Arc::new(token);
-                // At half its life when it lives shorter than twice that: else every request would want a new one.
-                let lifetime = token.expires_at().duration_since(now).unsigned_abs();
-                let renew_at = token.expires_at() - RENEW_BEFORE.min(lifetime / 2);
-                *held = Some(HeldToken {
-                    token: Arc::clone(&token),
-                    renew_at,
-                });
-                Ok(token)
-            }
-            // The old one is good for a while yet; the login service may be back by then.
-            Err(error) => match &mut *held {
-                Some(held) if held.token.expires_at() > self.clock.now() => {
-                    warn!(tenant = %self.tenant(), cause = &error as &dyn std::error::Error, "token not renewed, the old one is still good");
-                    held.renew_at = self.clock.now() + RENEW_AGAIN_AFTER;
-                    Ok(Arc::clone(&held.token))
-                }
-                _ => Err(error),
-            },
-        }
-    }
-
-    async fn fetch_token(&self) -> Result<AccessToken, Error> {
-        let grant = ClientSecretGrant {
-            client_id: self.client_id,
-            client_secret: &self.client_secret,
-        };
-        let request =
-            activity_api::token_request(&self.login, self.tenant(), &self.resource, &grant);
-        // Counted apart from the budget: the login service has limits of its own.
-        let response = match self.http.send(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                telemetry::request(
-                    self.tenant(),
-                    RequestKind::Token,
-                    RequestOutcome::Unreachable,
-                );
-                return Err(error.into());
-            }
-        };
-        let (head, body) = response.into_parts();
-        let reply = Reply {
-            status: head.status,
-            headers: head.headers,
-            body: body.collect(MAX_ERROR_BYTES).await?,
-        };
-        let token = activity_api::read_token(&reply, self.clock.now());
-        let result = token.as_ref().map_or_else(outcome, |_| RequestOutcome::Ok);
-        telemetry::request(self.tenant(), RequestKind::Token, result);
-        Ok(token?)
-    }
-
-    async fn forget_token(&self, refused: &Arc<AccessToken>) {
-        let mut held = self.token.lock().await;
-        // Another worker may have replaced it already.
-        if held
-            .as_ref()
-            .is_some_and(|held| Arc::ptr_eq(&held.token, refused))
-        {
-            *held = None;
         }
     }
 }
@@ -422,7 +331,8 @@ pub(crate) fn is_gzip(headers: &http::HeaderMap) -> bool {
         .is_some_and(|value| value.trim().eq_ignore_ascii_case("gzip"))
 }
 
-fn outcome(error: &activity_api::Error) -> RequestOutcome {
+/// How an answer counts in the metrics.
+pub(crate) fn outcome(error: &activity_api::Error) -> RequestOutcome {
     match error {
         activity_api::Error::Throttled { .. } => RequestOutcome::Throttled,
         error if matches!(error.next_step(), NextStep::RetryAfter(_)) => RequestOutcome::Failed,

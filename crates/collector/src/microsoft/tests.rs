@@ -1,6 +1,7 @@
 //! The token, the budget and the requests of a tenant, against a scripted Microsoft.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use activity_api::BlobReason;
 use futures::future::join_all;

@@ -37,6 +37,7 @@ fn config(content_types: &[ContentType]) -> Config {
             requests_per_minute: 2_000,
         },
         sinks: Vec::new(),
+        site: None,
     }
 }
 

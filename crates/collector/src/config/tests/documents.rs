@@ -209,6 +209,7 @@ fn every_value_is_printed_with_its_origin() {
         id = "bf8d32d3-1c13-4487-af02-80dba2236485"                  # test.toml:3
         client_id = "a261478c-84fb-42f9-84c2-de050a4babe3"           # test.toml:4
         client_secret = "<redacted>"                                 # test.toml:5
+        managed_identity = false                                     # default
         content_types = ["Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All"] # default
         cloud = "commercial"                                         # default
         publisher_id = "bf8d32d3-1c13-4487-af02-80dba2236485"        # default: the tenant's id

@@ -145,19 +145,53 @@ fn a_tenant_or_a_name_may_not_come_twice() {
 }
 
 #[test]
+fn a_tenant_has_exactly_one_credential() {
+    let both = with("").replace(
+        "client_secret = \"s\"",
+        "client_secret = \"s\"\nmanaged_identity = true",
+    );
+    check_errors(
+        &both,
+        &[],
+        expect![[r#"
+        1 mistake in the configuration:
+          test.toml:6: tenant[0].managed_identity: client_secret is set too; keep one of them"#]],
+    );
+    let neither = with("").replace("client_secret = \"s\"", "managed_identity = false");
+    check_errors(
+        &neither,
+        &[],
+        expect![[r#"
+        1 mistake in the configuration:
+          test.toml:2: tenant[0].client_secret: missing: write it here, or set O365_COLLECTOR_TENANT__0__CLIENT_SECRET; or, in Azure, managed_identity = true"#]],
+    );
+    let identity = with("").replace("client_secret = \"s\"", "managed_identity = true");
+    let elsewhere = [
+        ("IDENTITY_ENDPOINT", "https://example.net/token"),
+        ("IDENTITY_HEADER", "h"),
+    ];
+    check_errors(
+        &identity,
+        &elsewhere,
+        expect![[r#"
+        1 mistake in the configuration:
+          test.toml:5: tenant[0].managed_identity: IDENTITY_ENDPOINT must be http:// on this machine's own or a local address: a managed identity's endpoint is nowhere else"#]],
+    );
+}
+
+#[test]
 fn other_credentials_and_ledgers_are_refused_by_name() {
     check_errors(
         &with_sinks(
-            "certificate = \"a.pem\"\nmanaged_identity = true\n\n[ledger]\nurl = \"postgres://user:pass@host/db\"\n\
+            "certificate = \"a.pem\"\n\n[ledger]\nurl = \"postgres://user:pass@host/db\"\n\
              [[sink]]\ntype = \"stdout\"",
         ),
         &[("O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE", "/token")],
         expect![[r#"
-            4 mistakes in the configuration:
-              test.toml:7: tenant[0].certificate: not supported yet: use client_secret
-              O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE: tenant[0].federated_token_file: not supported yet: use client_secret
-              test.toml:8: tenant[0].managed_identity: not supported yet: use client_secret
-              test.toml:11: ledger.url: PostgreSQL is not available in this version: it must be sqlite:PATH"#]],
+            3 mistakes in the configuration:
+              test.toml:7: tenant[0].certificate: not supported yet: use client_secret or managed_identity
+              O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE: tenant[0].federated_token_file: not supported yet: use client_secret or managed_identity
+              test.toml:10: ledger.url: PostgreSQL is not available in this version: it must be sqlite:PATH"#]],
     );
     check_errors(
         &with("[ledger]\nurl = \"azure-storage:AccountKey=k\""),

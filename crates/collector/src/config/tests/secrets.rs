@@ -1,7 +1,6 @@
 //! Secrets: where they come from, and that they never come out.
 
 use expect_test::expect;
-use secrecy::ExposeSecret;
 
 use super::super::{Document, print};
 use super::{check_errors, env, read, with, with_sinks};
@@ -17,7 +16,7 @@ fn a_secret_comes_from_text_a_variable_or_a_file() {
     let secret_of = |spelling: &str, variables: &[(&str, &str)]| {
         let text = with("").replace("client_secret = \"s\"", spelling);
         let config = from_text(&text, "test.toml", folder.path(), &env(variables)).unwrap();
-        config.tenants[0].client_secret.expose_secret().to_owned()
+        crate::config::tests::secret_of(&config.tenants[0]).to_owned()
     };
     assert_eq!(
         secret_of("client_secret = 'as \"text\"'", &[]),

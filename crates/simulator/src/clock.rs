@@ -85,6 +85,6 @@ fn signed(duration: Duration) -> SignedDuration {
     clippy::disallowed_methods,
     reason = "the simulator is a server of its own and so has the real time to start from"
 )]
-fn real_now() -> Timestamp {
+pub(crate) fn real_now() -> Timestamp {
     Timestamp::now()
 }

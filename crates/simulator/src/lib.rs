@@ -1,4 +1,4 @@
-//! A simulated Microsoft 365 tenant and Alert Logic backend, written from the protocols alone: it shares no code with the collector.
+//! A simulated Microsoft 365 tenant, Azure and Alert Logic backend, written from the protocols alone: it shares no code with the collector.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), simulator::Error> {
@@ -13,6 +13,7 @@
 //! ```
 
 mod alertlogic;
+mod azure;
 mod clock;
 mod control;
 mod delivery;
@@ -32,11 +33,14 @@ mod tls;
 mod verdict;
 mod world;
 
+pub use azure::{Role, Site, SiteChange, SiteState};
 pub use clock::SimClock;
 pub use error::Error;
 pub use faults::{Fault, FaultAction};
 pub use microsoft::corpus::Corpus;
-pub use options::{AlertLogicOptions, ContentType, HecOptions, Options, UnknownContentType};
+pub use options::{
+    AlertLogicOptions, AzureOptions, ContentType, HecOptions, Options, UnknownContentType,
+};
 pub use requests::{RequestCount, RequestKind, Requests};
 pub use simulator::{SimulatedTenant, Simulator};
 pub use verdict::{Progress, Repeated, SinkVerdict, Verdict};

@@ -1,5 +1,6 @@
 //! What to simulate: how many tenants and records, how they are spread over time, and which of the services' rules are strict.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -105,8 +106,8 @@ pub struct Options {
     /// Compress every blob before the ports open, at about 200 bytes of memory for each record, so that while a collector is
     /// measured the simulator takes as little of the machine as it can.
     pub prepare_blobs: bool,
-    /// Where to listen. With port 0 the four services get free ports; with port P they get P (Microsoft), P+1 (Alert Logic),
-    /// P+2 (Splunk HEC) and P+3 (the stranger).
+    /// Where to listen. With port 0 the six services get free ports; with port P they get P (Microsoft), P+1 (Alert Logic),
+    /// P+2 (Splunk HEC), P+3 (the stranger), P+4 (Azure Resource Manager) and P+5 (managed identities).
     pub listen: SocketAddr,
     /// The host name in the origins, in `contentUri` and in the certificate.
     pub public_host: String,
@@ -144,6 +145,8 @@ pub struct Options {
     pub alertlogic: AlertLogicOptions,
     /// Splunk's side.
     pub hec: HecOptions,
+    /// Azure's side.
+    pub azure: AzureOptions,
     /// A folder for the bodies and headers of the first accepted `logmsgs` posts, for another decoder to judge:
     /// `0001.body` and `0001.json`, counted from 1.
     pub capture_ingest: Option<PathBuf>,
@@ -188,6 +191,7 @@ impl Default for Options {
             latency: None,
             alertlogic: AlertLogicOptions::default(),
             hec: HecOptions::default(),
+            azure: AzureOptions::default(),
             capture_ingest: None,
             capture_limit: 20,
             worker_threads: 2,
@@ -248,6 +252,64 @@ impl Default for HecOptions {
             acks: true,
             ack_after_polls: 0,
             max_body_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Azure's side of a simulation: one function app, and the managed identity that belongs to it. Both are the first tenant's.
+#[derive(Clone, Debug)]
+pub struct AzureOptions {
+    /// The subscription that the function app is in.
+    pub subscription_id: String,
+    /// Its resource group.
+    pub resource_group: String,
+    /// Its name.
+    pub site_name: String,
+    /// Where the resource group says it is.
+    pub location: String,
+    /// `Dynamic` for the consumption plan, `FlexConsumption`, `ElasticPremium`.
+    pub sku: String,
+    /// The app settings from the start.
+    pub settings: BTreeMap<String, String>,
+    /// What `IDENTITY_HEADER` and `MSI_SECRET` hold.
+    pub identity_header: String,
+    /// The object id of the managed identity, which may be named in a request for a token.
+    pub principal_id: String,
+    /// The client id of the managed identity, which may be named in a request for a token.
+    pub identity_client_id: String,
+    /// The old protocol of managed identities writes `09/14/2017 02:05:06 PM +00:00` as Windows does; when false,
+    /// `09/14/2017 14:05:06 +00:00` as Linux does.
+    pub am_pm_dates: bool,
+}
+
+impl AzureOptions {
+    /// The host name of the function app.
+    pub fn hostname(&self) -> String {
+        format!("{}.azurewebsites.net", self.site_name)
+    }
+
+    /// The path of the function app in Azure Resource Manager.
+    pub fn resource_id(&self) -> String {
+        format!(
+            "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Web/sites/{}",
+            self.subscription_id, self.resource_group, self.site_name
+        )
+    }
+}
+
+impl Default for AzureOptions {
+    fn default() -> Self {
+        Self {
+            subscription_id: "8ce6a1f5-3b0e-4a0f-9d6c-0d9a2f6f4b11".to_owned(),
+            resource_group: "collectors".to_owned(),
+            site_name: "o365-collector-app".to_owned(),
+            location: "West Europe".to_owned(),
+            sku: "Dynamic".to_owned(),
+            settings: BTreeMap::new(),
+            identity_header: "5a1c3e70d4b94f2e8c6f7a9b0d1e2f34".to_owned(),
+            principal_id: "d0c7e1a2-55b3-4f7e-8a7d-6b1f0e9c3a21".to_owned(),
+            identity_client_id: "4c9e8b7a-6f5d-4e3c-9b2a-1f0e9d8c7b6a".to_owned(),
+            am_pm_dates: true,
         }
     }
 }

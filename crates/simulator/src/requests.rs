@@ -55,6 +55,18 @@ pub enum RequestKind {
     WebhookValidation,
     /// A call that the simulator made to a webhook with notifications; its status is the webhook's answer, 0 for none.
     WebhookNotification,
+    /// Azure Resource Manager: the function app itself.
+    Site,
+    /// Azure Resource Manager: `config/appsettings/list`.
+    ListSettings,
+    /// Azure Resource Manager: `PUT config/appsettings`.
+    PutSettings,
+    /// Azure Resource Manager: `sync`, which deploys from source control.
+    SyncRepository,
+    /// Azure Resource Manager: `syncfunctiontriggers` and `host/default/sync`.
+    SyncTriggers,
+    /// A token for a managed identity, by any of its three protocols.
+    IdentityToken,
     /// Anything that came to the stranger's port.
     Stranger,
     /// A request for something that no service has.
@@ -68,7 +80,9 @@ pub struct Requests {
     pub counts: Vec<RequestCount>,
     /// Requests to the Activity API without `PublisherIdentifier`.
     pub without_publisher: u64,
-    /// Requests with a bearer token at a place to which Microsoft's tokens must never go: Alert Logic, HEC, the stranger.
+    /// Requests that brought a secret to a place where it must never go: any bearer token to Alert Logic, HEC, the managed
+    /// identity or the stranger; a bearer token for one of Microsoft's services to another; a token of AIMS to anyone but
+    /// Alert Logic; the managed identity's header to anyone but that.
     pub leaked_tokens: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Four listeners and one way through: read the request, see whether a fault meets it, hand it to its service, count the answer.
+//! Six listeners and one way through: read the request, see whether a fault meets it, hand it to its service, count the answer.
 
 use std::io;
 use std::sync::Arc;
@@ -22,8 +22,9 @@ use tracing::debug;
 
 use crate::faults::FaultAction;
 use crate::http::{Call, Reply, empty, form, with_header};
+use crate::microsoft::auth::Audience;
 use crate::world::World;
-use crate::{RequestKind, alertlogic, control, hec, microsoft, times};
+use crate::{RequestKind, alertlogic, azure, control, hec, microsoft, times};
 
 /// Which service a port belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +34,20 @@ pub(crate) enum Service {
     Hec,
     /// A host that has no business with any token.
     Stranger,
+    ResourceManager,
+    Identity,
 }
 
 impl Service {
+    /// The managed identity's endpoint is plain HTTP at Microsoft too: it is on the machine itself.
+    pub(crate) fn has_tls(self) -> bool {
+        self != Self::Identity
+    }
+
     /// The largest body that is read. Alert Logic's own limit is checked later, with its own answer.
     fn max_body_bytes(self) -> usize {
         match self {
-            Self::Microsoft | Self::Stranger => 1 << 20,
+            Self::Microsoft | Self::Stranger | Self::ResourceManager | Self::Identity => 1 << 20,
             Self::AlertLogic | Self::Hec => 64 << 20,
         }
     }
@@ -157,7 +165,7 @@ async fn answer(
     if let Some(latency) = world.faults.latency() {
         tokio::time::sleep(latency).await;
     }
-    if service != Service::Microsoft && call.bearer().is_some() {
+    if is_leak(world, service, &call) {
         world.requests.note_leaked_token();
     }
     let kind = match service {
@@ -165,6 +173,8 @@ async fn answer(
         Service::AlertLogic => alertlogic::kind_of(&call),
         Service::Hec => hec::kind_of(&call),
         Service::Stranger => RequestKind::Stranger,
+        Service::ResourceManager => azure::resource_manager::kind_of(&call),
+        Service::Identity => azure::identity::kind_of(&call),
     };
     let reply = match world.faults.take(kind) {
         Some(FaultAction::Hangup) => {
@@ -176,16 +186,39 @@ async fn answer(
             Service::AlertLogic => alertlogic::fault(&action),
             Service::Hec => hec::fault(&action),
             Service::Stranger => empty(StatusCode::NOT_FOUND),
+            Service::ResourceManager => azure::resource_manager::fault(&action),
+            Service::Identity => azure::identity::fault(&action),
         },
         None => match service {
             Service::Microsoft => microsoft::answer(world, kind, &call).await,
             Service::AlertLogic => alertlogic::answer(world, kind, &call),
             Service::Hec => hec::answer(world, kind, &call),
             Service::Stranger => empty(StatusCode::NOT_FOUND),
+            Service::ResourceManager => azure::resource_manager::answer(world, kind, &call),
+            Service::Identity => azure::identity::answer(world, kind, &call),
         },
     };
     world.requests.note(kind, reply.status.as_u16());
     Ok(finish(world, reply))
+}
+
+/// Whether a request carries a secret to a service that is not the one it is for.
+fn is_leak(world: &World, service: Service, call: &Call) -> bool {
+    let meant_for = |audience| {
+        call.bearer()
+            .and_then(|token| world.microsoft.tokens.audience(token))
+            .is_some_and(|of_token| of_token != audience)
+    };
+    let bearer = match service {
+        // A token that nobody issued tells nobody anything.
+        Service::Microsoft => meant_for(Audience::Activity),
+        Service::ResourceManager => meant_for(Audience::ResourceManager),
+        _ => call.bearer().is_some(),
+    };
+    let aims = service != Service::AlertLogic && call.header("x-aims-auth-token").is_some();
+    let identity = service != Service::Identity
+        && (call.header("x-identity-header").is_some() || call.header("secret").is_some());
+    bearer || aims || identity
 }
 
 /// Puts the simulated time into `Date`, from which collectors tell their clock's skew.

@@ -17,7 +17,7 @@ use crate::microsoft::webhook;
 use crate::server::{Service, serve};
 use crate::tls::{Tls, client_config};
 use crate::world::{Origins, World};
-use crate::{Error, Fault, Options, Progress, Requests, SimClock, SinkVerdict, Verdict};
+use crate::{Error, Fault, Options, Progress, Requests, SimClock, SinkVerdict, Site, Verdict};
 
 /// A tenant that the simulated Microsoft knows, with the application that may read its audit records.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -30,7 +30,7 @@ pub struct SimulatedTenant {
     pub client_secret: String,
 }
 
-/// A running simulation: four services on four ports, sharing one clock and one set of records. It serves on threads of its
+/// A running simulation: six services on six ports, sharing one clock and one set of records. It serves on threads of its
 /// own, so that neither a busy nor a paused runtime of the caller disturbs it. Dropping it ends it.
 #[derive(Debug)]
 pub struct Simulator {
@@ -78,12 +78,18 @@ impl Simulator {
             (Service::AlertLogic, &mut origins.alertlogic),
             (Service::Hec, &mut origins.hec),
             (Service::Stranger, &mut origins.stranger),
+            (Service::ResourceManager, &mut origins.resource_manager),
+            (Service::Identity, &mut origins.identity),
         ]
         .into_iter()
         .enumerate()
         {
             let (listener, port) = listen(options.listen, offset)?;
-            let scheme = if options.tls { "https" } else { "http" };
+            let scheme = if options.tls && service.has_tls() {
+                "https"
+            } else {
+                "http"
+            };
             *origin = format!("{scheme}://{}:{port}", options.public_host);
             listeners.push((service, listener));
         }
@@ -111,7 +117,7 @@ impl Simulator {
                 Arc::clone(&world),
                 service,
                 listener,
-                acceptor.clone(),
+                acceptor.clone().filter(|_| service.has_tls()),
                 stop.clone(),
                 tasks.clone(),
             );
@@ -151,6 +157,27 @@ impl Simulator {
     /// [`RequestKind::Stranger`](crate::RequestKind::Stranger), and tokens in [`Requests::leaked_tokens`].
     pub fn stranger_origin(&self) -> String {
         self.world.origins.stranger.clone()
+    }
+
+    /// The origin of Azure Resource Manager.
+    pub fn resource_manager_origin(&self) -> String {
+        self.world.origins.resource_manager.clone()
+    }
+
+    /// The origin of the managed identity's endpoints, always plain HTTP: that of virtual machines (IMDS) is at
+    /// `/metadata/identity/oauth2/token`, that of App Service at [`identity_endpoint`](Self::identity_endpoint).
+    pub fn identity_origin(&self) -> String {
+        self.world.origins.identity.clone()
+    }
+
+    /// What App Service puts into `IDENTITY_ENDPOINT` and `MSI_ENDPOINT`.
+    pub fn identity_endpoint(&self) -> String {
+        format!("{}/msi/token", self.world.origins.identity)
+    }
+
+    /// The function app, as Azure Resource Manager has it.
+    pub fn site(&self) -> Site {
+        Site::new(Arc::clone(&self.world))
     }
 
     /// The certificate to trust, in PEM; none without TLS.
@@ -241,7 +268,7 @@ fn listen(first: SocketAddr, offset: usize) -> Result<(std::net::TcpListener, u1
         let Some(port) = port else {
             return Err(Error::Option {
                 name: "listen",
-                reason: "no room for four ports from here".to_owned(),
+                reason: "no room for six ports from here".to_owned(),
             });
         };
         address.set_port(port);

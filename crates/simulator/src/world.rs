@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::alertlogic::AlertLogic;
+use crate::azure::Azure;
 use crate::delivery::Deliveries;
 use crate::faults::FaultPlan;
 use crate::hec::Hec;
@@ -24,6 +25,8 @@ pub(crate) struct Origins {
     pub(crate) alertlogic: String,
     pub(crate) hec: String,
     pub(crate) stranger: String,
+    pub(crate) resource_manager: String,
+    pub(crate) identity: String,
 }
 
 /// What the services share.
@@ -43,6 +46,7 @@ pub(crate) struct World {
     pub(crate) microsoft: Microsoft,
     pub(crate) alertlogic: AlertLogic,
     pub(crate) hec: Hec,
+    pub(crate) azure: Azure,
     pub(crate) at_alertlogic: Deliveries,
     pub(crate) at_hec: Deliveries,
 }
@@ -100,6 +104,7 @@ impl World {
             microsoft: Microsoft::new(&options, client),
             alertlogic: AlertLogic::new(&options),
             hec: Hec::default(),
+            azure: Azure::new(&options),
             faults: FaultPlan::new(options.latency),
             requests: RequestLog::default(),
             counters: Counters::default(),

@@ -54,6 +54,14 @@ pub(super) async fn simulate(
     ));
     output::say(format_args!("splunk hec   {}", simulator.hec_origin()));
     output::say(format_args!(
+        "azure        {}",
+        simulator.resource_manager_origin()
+    ));
+    output::say(format_args!(
+        "identity     {}",
+        simulator.identity_endpoint()
+    ));
+    output::say(format_args!(
         "records      {}",
         simulator.progress().records_total
     ));
@@ -180,7 +188,10 @@ pub(super) fn config_text(
         table(&[
             ("login", text(&microsoft)),
             ("activity", text(&microsoft)),
-            ("resource_manager", text(&microsoft)),
+            (
+                "resource_manager",
+                text(&simulator.resource_manager_origin()),
+            ),
         ]),
     );
     if simulator.ca_pem().is_some() {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{NO_PUBLISHER, error_body, refused, throttled, unauthorized};
+use crate::clock::real_now;
 use crate::http::{Call, Reply, form, json};
 use crate::random::{Random, parse_guid};
 use crate::world::World;
@@ -25,13 +26,40 @@ const ACTIVITY_RESOURCES: [&str; 5] = [
     "https://manage.office365.cn",
 ];
 
-/// Azure Resource Manager's, which a tenant also has; the Activity API refuses tokens for them.
-const OTHER_RESOURCES: [&str; 4] = [
+/// Azure Resource Manager's, one of them with the name that its first clients knew; the Activity API refuses tokens for them.
+const RESOURCE_MANAGERS: [&str; 4] = [
     "https://management.azure.com",
     "https://management.core.windows.net",
     "https://management.usgovcloudapi.net",
     "https://management.chinacloudapi.cn",
 ];
+
+/// The storage services' of every cloud.
+const STORAGE: &str = "https://storage.azure.com";
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Activity,
+    ResourceManager,
+    Storage,
+}
+
+impl Audience {
+    /// None for a resource that the tenant does not have.
+    pub(crate) fn of(world: &World, resource: &str) -> Option<Self> {
+        let bare = resource.trim_end_matches('/');
+        if bare == world.origins.microsoft || ACTIVITY_RESOURCES.contains(&bare) {
+            Some(Self::Activity)
+        } else if bare == world.origins.resource_manager || RESOURCE_MANAGERS.contains(&bare) {
+            Some(Self::ResourceManager)
+        } else if bare == STORAGE {
+            Some(Self::Storage)
+        } else {
+            None
+        }
+    }
+}
 
 /// The tokens that were issued.
 #[derive(Debug)]
@@ -46,10 +74,10 @@ struct Issued {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Token {
-    tenant: usize,
-    expires_at: Timestamp,
-    is_for_activity: bool,
+pub(crate) struct Token {
+    pub(crate) tenant: usize,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) audience: Audience,
     has_role: bool,
 }
 
@@ -61,6 +89,16 @@ impl Tokens {
                 tokens: HashMap::new(),
             }),
         }
+    }
+
+    /// The token with this text, expired or not.
+    pub(crate) fn find(&self, text: &str) -> Option<Token> {
+        self.lock().tokens.get(text).copied()
+    }
+
+    /// What the token with this text is for.
+    pub(crate) fn audience(&self, text: &str) -> Option<Audience> {
+        self.find(text).map(|token| token.audience)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Issued> {
@@ -176,9 +214,7 @@ pub(crate) fn token(world: &World, call: &Call) -> Reply {
     } else {
         field("resource").unwrap_or_default()
     };
-    let bare = resource.trim_end_matches('/');
-    let is_for_activity = bare == world.origins.microsoft || ACTIVITY_RESOURCES.contains(&bare);
-    if !is_for_activity && !OTHER_RESOURCES.contains(&bare) {
+    let Some(audience) = Audience::of(world, resource) else {
         let text = format!(
             "AADSTS500011: The resource principal named {resource} was not found in the tenant."
         );
@@ -189,28 +225,56 @@ pub(crate) fn token(world: &World, call: &Call) -> Reply {
             500_011,
             &text,
         );
-    }
-    issue(world, is_v2, number, tenant, resource, is_for_activity)
-}
-
-fn issue(
-    world: &World,
-    is_v2: bool,
-    number: usize,
-    tenant: &SimulatedTenant,
-    resource: &str,
-    is_for_activity: bool,
-) -> Reply {
+    };
     let now = world.clock.now();
     let lifetime = world.options.token_lifetime.as_secs();
+    let (access_token, expires_at) = mint(world, number, &tenant.client_id, resource, audience);
+    let body = if is_v2 {
+        json!({"token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": access_token})
+    } else {
+        // The v1 endpoint writes every number as text.
+        json!({
+            "token_type": "Bearer", "expires_in": lifetime.to_string(), "ext_expires_in": "0",
+            "expires_on": expires_at.as_second().to_string(), "not_before": (now.as_second() - 300).to_string(),
+            "resource": resource, "access_token": access_token,
+        })
+    };
+    json(StatusCode::OK, &body)
+}
+
+/// A fresh token of a tenant for an application, and the end of its life.
+pub(crate) fn mint(
+    world: &World,
+    tenant: usize,
+    application: &str,
+    resource: &str,
+    audience: Audience,
+) -> (String, Timestamp) {
+    let now = world.clock.now();
     let expires_at = now
         .checked_add(world.options.token_lifetime)
         .unwrap_or(Timestamp::MAX);
-    let has_role = world.options.grant_roles && is_for_activity;
+    let tenant_id = world
+        .tenants
+        .get(tenant)
+        .map_or("", |tenant| tenant.tenant_id.as_str());
+    let has_role = world.options.grant_roles && audience == Audience::Activity;
+    // Who reads a token for storage is a real service with a real clock, which may not be ours.
+    let (mut begins, mut ends) = (now, expires_at);
+    let mut audience_text = resource;
+    if audience == Audience::Storage {
+        let real = real_now();
+        begins = begins.min(real);
+        ends = ends.max(
+            real.checked_add(world.options.token_lifetime)
+                .unwrap_or(Timestamp::MAX),
+        );
+        audience_text = STORAGE;
+    }
     let mut claims = json!({
-        "aud": resource, "iss": format!("https://sts.windows.net/{}/", tenant.tenant_id),
-        "iat": now.as_second(), "nbf": now.as_second() - 300, "exp": expires_at.as_second(),
-        "ver": "1.0", "tid": tenant.tenant_id, "appid": tenant.client_id, "appidacr": "1",
+        "aud": audience_text, "iss": format!("https://sts.windows.net/{tenant_id}/"),
+        "iat": begins.as_second(), "nbf": begins.as_second() - 300, "exp": ends.as_second(),
+        "ver": "1.0", "tid": tenant_id, "appid": application, "appidacr": "1",
     });
     if has_role {
         claims["roles"] = json!(["ActivityFeed.Read", "ActivityFeed.ReadDlp"]);
@@ -226,24 +290,13 @@ fn issue(
     issued.tokens.insert(
         access_token.clone(),
         Token {
-            tenant: number,
+            tenant,
             expires_at,
-            is_for_activity,
+            audience,
             has_role,
         },
     );
-    drop(issued);
-    let body = if is_v2 {
-        json!({"token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": access_token})
-    } else {
-        // The v1 endpoint writes every number as text.
-        json!({
-            "token_type": "Bearer", "expires_in": lifetime.to_string(), "ext_expires_in": "0",
-            "expires_on": expires_at.as_second().to_string(), "not_before": (now.as_second() - 300).to_string(),
-            "resource": resource, "access_token": access_token,
-        })
-    };
-    json(StatusCode::OK, &body)
+    (access_token, expires_at)
 }
 
 fn token_error(now: Timestamp, status: StatusCode, error: &str, code: u64, text: &str) -> Reply {
@@ -295,9 +348,11 @@ pub(crate) fn admit(world: &World, kind: RequestKind, call: &Call) -> Result<usi
     let tenant_text = segments.get(2).copied().unwrap_or_default();
     let token = call
         .bearer()
-        .and_then(|bearer| world.microsoft.tokens.lock().tokens.get(bearer).copied());
+        .and_then(|bearer| world.microsoft.tokens.find(bearer));
     let token = token
-        .filter(|token| token.is_for_activity && world.clock.now() < token.expires_at)
+        .filter(|token| {
+            token.audience == Audience::Activity && world.clock.now() < token.expires_at
+        })
         .ok_or_else(unauthorized)?;
     if parse_guid(tenant_text.as_bytes()).is_none() {
         return Err(refused(

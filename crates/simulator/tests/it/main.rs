@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod alertlogic;
+mod azure;
 mod client;
 mod hec;
 mod microsoft;

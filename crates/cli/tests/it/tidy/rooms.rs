@@ -44,7 +44,7 @@ const ROOMS: [Room; 8] = [
     Room {
         knowledge: "whether it runs in the Functions host",
         is_in: |line| contains_any(line, &["FUNCTIONS_", "customHandler"]),
-        lives_in: &["crates/cli/"],
+        lives_in: &["crates/cli/", "crates/simulator/"],
     },
     Room {
         knowledge: "HTML",

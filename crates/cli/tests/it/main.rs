@@ -10,5 +10,6 @@ mod pipes;
 mod places;
 mod status;
 mod support;
+mod template;
 mod tidy;
 mod vendor;

@@ -34,6 +34,15 @@ pub(crate) fn answer(world: &World, path: &str, call: &Call) -> Reply {
         (&Method::GET, "progress") => shown(&world.progress()),
         (&Method::GET, "requests") => shown(&world.requests.snapshot()),
         (&Method::GET, "check_ins") => shown(&world.alertlogic.check_ins()),
+        (&Method::GET, "transcript") => shown(&world.transcript.exchanges()),
+        (&Method::DELETE, "transcript") => {
+            world.transcript.clear();
+            json(StatusCode::OK, &json!({}))
+        }
+        (&Method::POST, "force_update") => {
+            world.alertlogic.force_update();
+            json(StatusCode::OK, &json!({}))
+        }
         (&Method::GET, "verdict") => {
             let verdict = world.verdict();
             json(

@@ -10,6 +10,8 @@ use serde_json::Value;
 pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// The path and the query as they came.
+    pub(crate) target: String,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,

@@ -30,6 +30,7 @@ mod server;
 mod simulator;
 mod times;
 mod tls;
+mod transcript;
 mod verdict;
 mod world;
 
@@ -43,4 +44,5 @@ pub use options::{
 };
 pub use requests::{RequestCount, RequestKind, Requests};
 pub use simulator::{SimulatedTenant, Simulator};
+pub use transcript::Exchange;
 pub use verdict::{Progress, Repeated, SinkVerdict, Verdict};

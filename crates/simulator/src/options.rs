@@ -212,6 +212,14 @@ pub struct AlertLogicOptions {
     pub secret_key: String,
     /// Bodies of `logmsgs` over this many compressed bytes get 413.
     pub max_body_bytes: usize,
+    /// The name with which the user logs in, in place of an access key.
+    pub user_name: String,
+    /// The user's password.
+    pub user_password: String,
+    /// The second factor that the user's login wants, where it has one.
+    pub mfa_code: Option<String>,
+    /// The user's roles. Only an `Administrator` may create and delete access keys.
+    pub roles: Vec<String>,
     /// The residency that the endpoints service knows.
     pub residency: String,
     /// `(source_id, host_id)` known from an earlier registration.
@@ -226,6 +234,10 @@ impl Default for AlertLogicOptions {
             access_key_id: "712c0b413eef41f6".to_owned(),
             secret_key: "simulated-secret-key-1234567890abcdef".to_owned(),
             max_body_bytes: 10_000_000,
+            user_name: "admin@contoso.example".to_owned(),
+            user_password: "simulated-password: 1234567890".to_owned(),
+            mfa_code: None,
+            roles: vec!["Administrator".to_owned()],
             residency: "default".to_owned(),
             registered: Vec::new(),
         }

@@ -39,6 +39,18 @@ pub(crate) enum Service {
 }
 
 impl Service {
+    /// What it is called in a transcript.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Microsoft => "microsoft",
+            Self::AlertLogic => "alertlogic",
+            Self::Hec => "splunk_hec",
+            Self::Stranger => "stranger",
+            Self::ResourceManager => "resource_manager",
+            Self::Identity => "identity",
+        }
+    }
+
     /// The managed identity's endpoint is plain HTTP at Microsoft too: it is on the machine itself.
     pub(crate) fn has_tls(self) -> bool {
         self != Self::Identity
@@ -155,6 +167,11 @@ async fn answer(
     let call = Call {
         method: parts.method,
         path: parts.uri.path().to_owned(),
+        target: parts
+            .uri
+            .path_and_query()
+            .map(|target| target.as_str().to_owned())
+            .unwrap_or_default(),
         query: form(parts.uri.query().unwrap_or_default().as_bytes()),
         headers: parts.headers,
         body,
@@ -179,6 +196,7 @@ async fn answer(
     let reply = match world.faults.take(kind) {
         Some(FaultAction::Hangup) => {
             world.requests.note(kind, 0);
+            world.transcript.note(world, service, kind, &call, 0);
             return Err(Hangup);
         }
         Some(action) => match service {
@@ -199,6 +217,9 @@ async fn answer(
         },
     };
     world.requests.note(kind, reply.status.as_u16());
+    world
+        .transcript
+        .note(world, service, kind, &call, reply.status.as_u16());
     Ok(finish(world, reply))
 }
 

@@ -17,7 +17,9 @@ use crate::microsoft::webhook;
 use crate::server::{Service, serve};
 use crate::tls::{Tls, client_config};
 use crate::world::{Origins, World};
-use crate::{Error, Fault, Options, Progress, Requests, SimClock, SinkVerdict, Site, Verdict};
+use crate::{
+    Error, Exchange, Fault, Options, Progress, Requests, SimClock, SinkVerdict, Site, Verdict,
+};
 
 /// A tenant that the simulated Microsoft knows, with the application that may read its audit records.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -229,6 +231,22 @@ impl Simulator {
     /// The body of the latest check-in of each source id.
     pub fn check_ins(&self) -> HashMap<String, serde_json::Value> {
         self.world.alertlogic.check_ins()
+    }
+
+    /// The requests of the control plane so far, in order: tokens, subscriptions, AIMS, endpoints, azcollect, Resource
+    /// Manager, managed identities, and whatever no service knows. Listings, blobs and records are not in it.
+    pub fn transcript(&self) -> Vec<Exchange> {
+        self.world.transcript.exchanges()
+    }
+
+    /// Forgets the requests in the transcript.
+    pub fn clear_transcript(&self) {
+        self.world.transcript.clear();
+    }
+
+    /// Makes the answer to the next check-in that is accepted ask for an update.
+    pub fn force_update_at_next_check_in(&self) {
+        self.world.alertlogic.force_update();
     }
 
     /// Makes the next requests of a kind fail.

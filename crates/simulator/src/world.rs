@@ -16,6 +16,7 @@ use crate::microsoft::records::Records;
 use crate::plan::{Blob, Plan, PlanInput};
 use crate::random::Random;
 use crate::requests::RequestLog;
+use crate::transcript::Transcript;
 use crate::{ContentType, Error, Options, Progress, SimClock, SimulatedTenant, Verdict};
 
 /// The origins of the services, `http(s)://host:port`.
@@ -42,6 +43,7 @@ pub(crate) struct World {
     pub(crate) prepared: Vec<Prepared>,
     pub(crate) faults: FaultPlan,
     pub(crate) requests: RequestLog,
+    pub(crate) transcript: Transcript,
     pub(crate) counters: Counters,
     pub(crate) microsoft: Microsoft,
     pub(crate) alertlogic: AlertLogic,
@@ -107,6 +109,7 @@ impl World {
             azure: Azure::new(&options),
             faults: FaultPlan::new(options.latency),
             requests: RequestLog::default(),
+            transcript: Transcript::default(),
             counters: Counters::default(),
             at_alertlogic: Deliveries::new("alertlogic", total),
             at_hec: Deliveries::new("splunk_hec", total),

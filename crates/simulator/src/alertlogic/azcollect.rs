@@ -68,8 +68,11 @@ pub(super) fn check_in(world: &World, call: &Call) -> Reply {
         return bad("status is neither ok nor error with an error_code");
     }
     let source_id = body["source_id"].as_str().unwrap_or_default().to_owned();
-    world.alertlogic.state().check_ins.insert(source_id, body);
-    json(StatusCode::OK, &json!({"force_update": false}))
+    let mut state = world.alertlogic.state();
+    state.check_ins.insert(source_id, body);
+    let force_update = std::mem::take(&mut state.force_update);
+    drop(state);
+    json(StatusCode::OK, &json!({"force_update": force_update}))
 }
 
 /// `DELETE …/azure/o365/{sub}/{rg}/{app}`.
@@ -131,7 +134,7 @@ fn attributes(call: &Call, required: &[&str]) -> Result<Value, Reply> {
     }
 }
 
-fn inflate(body: &[u8]) -> Option<Bytes> {
+pub(crate) fn inflate(body: &[u8]) -> Option<Bytes> {
     let mut text = Vec::new();
     ZlibDecoder::new(body)
         .take(MAX_BODY_BYTES)

@@ -31,26 +31,37 @@ struct State {
     random: Random,
     /// Token to the end of its life.
     tokens: HashMap<String, Timestamp>,
-    /// Access key id to secret.
-    access_keys: Vec<(String, String)>,
+    access_keys: Vec<AccessKey>,
     /// Source id to host id.
     sources: HashMap<String, String>,
     /// The body of the latest check-in of each source.
     check_ins: HashMap<String, Value>,
+    /// The next check-in's answer asks for an update.
+    force_update: bool,
+}
+
+/// An access key of the user.
+#[derive(Clone, Debug)]
+struct AccessKey {
+    id: String,
+    secret: String,
+    label: String,
 }
 
 impl AlertLogic {
     pub(crate) fn new(options: &Options) -> Self {
-        let first = (
-            options.alertlogic.access_key_id.clone(),
-            options.alertlogic.secret_key.clone(),
-        );
+        let first = AccessKey {
+            id: options.alertlogic.access_key_id.clone(),
+            secret: options.alertlogic.secret_key.clone(),
+            label: String::new(),
+        };
         let state = State {
             random: Random::new(options.seed, 0xa1),
             tokens: HashMap::new(),
             access_keys: vec![first],
             sources: options.alertlogic.registered.iter().cloned().collect(),
             check_ins: HashMap::new(),
+            force_update: false,
         };
         Self {
             inner: Mutex::new(state),
@@ -61,6 +72,26 @@ impl AlertLogic {
     /// The body of the latest check-in of each source id.
     pub(crate) fn check_ins(&self) -> HashMap<String, Value> {
         self.state().check_ins.clone()
+    }
+
+    /// Makes the answer to the next check-in ask for an update.
+    pub(crate) fn force_update(&self) {
+        self.state().force_update = true;
+    }
+
+    /// Whether the token was issued, expired or not.
+    pub(crate) fn knows_token(&self, token: &str) -> bool {
+        self.state().tokens.contains_key(token)
+    }
+
+    /// The secrets of the access keys that there are.
+    pub(crate) fn secret_keys(&self) -> Vec<String> {
+        let state = self.state();
+        state
+            .access_keys
+            .iter()
+            .map(|key| key.secret.clone())
+            .collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

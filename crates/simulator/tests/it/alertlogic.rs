@@ -428,3 +428,127 @@ async fn a_bearer_token_at_a_strangers_or_at_alert_logic_is_counted() {
         (2, 2)
     );
 }
+
+#[tokio::test]
+async fn a_user_logs_in_with_a_password_and_a_second_factor() {
+    let mut options = options();
+    options.alertlogic.mfa_code = Some("123456".to_owned());
+    options.alertlogic.roles = vec!["Read Only".to_owned()];
+    let client = Client::start(options).await;
+    let login = client.simulator.options().alertlogic.clone();
+    let url = format!(
+        "{}/aims/v1/authenticate",
+        client.simulator.alertlogic_origin()
+    );
+    let with = async |body: &'static str| {
+        let request = client
+            .http
+            .post(&url)
+            .basic_auth(&login.user_name, Some(&login.user_password));
+        read(request.body(body)).await
+    };
+    for (body, error) in [
+        ("", "mfa_code_required"),
+        ("{}", "mfa_code_required"),
+        (r#"{"mfa_code":"654321"}"#, "unauthorized"),
+    ] {
+        let refused = with(body).await;
+        assert_eq!(
+            (refused.status, &refused.json()["error"]),
+            (401, &json!(error)),
+            "{body}"
+        );
+    }
+    let answer = with(r#"{"mfa_code":"123456"}"#).await.json();
+    assert_eq!(answer["authentication"]["account"]["id"], login.account_id);
+    let token = answer["authentication"]["token"].as_str().unwrap();
+    let base = format!(
+        "{}/aims/v1/{}/users/{}",
+        client.simulator.alertlogic_origin(),
+        login.account_id,
+        login.user_id
+    );
+    let ask = async |request: reqwest::RequestBuilder| {
+        read(request.header("x-aims-auth-token", token)).await
+    };
+    let roles = ask(client.http.get(format!("{base}/roles"))).await;
+    assert_eq!(roles.json()["roles"][0]["name"], "Read Only");
+    let keys = format!("{base}/access_keys");
+    assert_eq!(ask(client.http.post(&keys)).await.status, 403);
+    assert_eq!(ask(client.http.get(&keys)).await.status, 200);
+    // An access key needs no second factor.
+    let key = client
+        .authenticate(&login.access_key_id, &login.secret_key)
+        .await;
+    assert_eq!(key.status, 200);
+}
+
+#[tokio::test]
+async fn the_transcript_tells_each_request_of_the_control_plane_and_no_secret() {
+    let mut client = Client::start(options()).await;
+    client.register().await;
+    client.simulator.force_update_at_next_check_in();
+    let (account_id, secret_key) = {
+        let options = &client.simulator.options().alertlogic;
+        (options.account_id.clone(), options.secret_key.clone())
+    };
+    let check_in = json!({"version": "1", "app_tenant_id": client.tenant_id(), "host_id": client.host_id, "source_id": client.source_id,
+        "status": "ok", "details": [], "statistics": []});
+    for force_update in [true, false] {
+        let request = client
+            .http
+            .post(format!(
+                "{}/azcollect/v1/{account_id}/azure/o365/checkin/sub/group/app?a=b",
+                client.simulator.alertlogic_origin()
+            ))
+            .header("content-encoding", "deflate")
+            .body(deflate(check_in.to_string().as_bytes()));
+        let answer = client.alertlogic(request).await;
+        assert_eq!(answer.json()["force_update"], force_update);
+    }
+    let transcript = client.simulator.transcript();
+    let kinds: Vec<RequestKind> = transcript.iter().map(|exchange| exchange.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            RequestKind::Token,
+            RequestKind::Authenticate,
+            RequestKind::Register,
+            RequestKind::CheckIn,
+            RequestKind::CheckIn
+        ]
+    );
+    let [token, authenticate, register, first, _] = transcript.as_slice() else {
+        panic!("{transcript:#?}");
+    };
+    let form = token.body.as_str().unwrap();
+    assert!(form.contains("client_secret=<client secret>"), "{form}");
+    assert_eq!(
+        authenticate.header("authorization"),
+        Some("<basic: access key>")
+    );
+    assert_eq!(register.header("x-aims-auth-token"), Some("<aims token>"));
+    assert_eq!(
+        (first.service, first.method.as_str(), first.status),
+        ("alertlogic", "POST", 200)
+    );
+    assert!(first.target.ends_with("/checkin/sub/group/app?a=b"));
+    assert!(first.path().ends_with("/checkin/sub/group/app"));
+    assert_eq!(first.body, check_in);
+    let url = format!(
+        "{}/_simulator/transcript",
+        client.simulator.microsoft_origin()
+    );
+    let served = String::from_utf8(read(client.http.get(&url)).await.body).unwrap();
+    for secret in [
+        &client.simulator.tenants()[0].client_secret,
+        &secret_key,
+        &client.token,
+        &client.aims_token,
+    ] {
+        assert!(!served.contains(secret.as_str()));
+        assert!(!format!("{transcript:?}").contains(secret.as_str()));
+    }
+    assert_eq!(read(client.http.delete(&url)).await.status, 200);
+    assert!(client.simulator.transcript().is_empty());
+}

@@ -10,6 +10,7 @@ pub mod telemetry;
 pub mod token;
 
 pub mod microsoft;
+pub mod site;
 pub mod subscriptions;
 
 pub mod decode;

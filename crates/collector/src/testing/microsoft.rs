@@ -140,7 +140,8 @@ pub(crate) struct FakeMicrosoft {
 
 impl FakeMicrosoft {
     /// What requests of a kind get, one after another; the last answer is given from then on. Kinds: `token`,
-    /// `token/<tenant>`, `subscriptions`, `start/<content type>`, `content/<content type>`, `page/<name>`, `blob/<name>`.
+    /// `token/<tenant>`, `subscriptions`, `start/<content type>`, `content/<content type>`, `page/<name>`, `blob/<name>`;
+    /// at Resource Manager `site`, `settings/list`, `settings` (the put), `sync`, `syncfunctiontriggers`.
     pub(crate) fn on(&self, kind: &str, answers: impl IntoIterator<Item = Answer>) {
         self.script
             .lock()
@@ -233,6 +234,10 @@ fn kinds(request: &http::Request<Bytes>) -> Vec<String> {
                 page => vec![format!("page/{page}")],
             }
         }
+        ("appsettings", "list") => vec!["settings/list".to_owned()],
+        ("config", "appsettings") => vec!["settings".to_owned()],
+        ("sites", _) => vec!["site".to_owned()],
+        (_, "sync" | "syncfunctiontriggers") => vec![name.to_owned()],
         _ => vec![format!("blob/{name}"), "blob".to_owned()],
     }
 }

@@ -12,14 +12,15 @@ use activity_api::{ContentType, NextStep, TenantId};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
-use ledger::{Ledger, SinkName};
-use tokio::sync::{Notify, Semaphore};
+use ledger::{BlobName, Ledger, SinkName};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Config, FetchConfig, PollConfig, WebhookConfig};
-use crate::deliver::{Deliverer, Doubts, Health, PassCounts, Pauses, chain};
+use crate::deliver::{Choice, Deliverer, Doubts, Health, PassCounts, Pauses, Turn, chain};
 use crate::discover::notify::Feeds;
 use crate::discover::poll::{self, poll_content};
 use crate::http::Transport;
@@ -52,6 +53,8 @@ pub struct Pipeline {
     pauses: Arc<Pauses>,
     /// Somebody noted new blobs.
     news: Arc<Notify>,
+    /// Held by the pass that delivers: of two, a sink with a position could not say where it is.
+    passing: AsyncMutex<()>,
 }
 
 struct Tenant {
@@ -122,6 +125,7 @@ impl Pipeline {
             max_concurrent,
             max_memory_bytes,
             requests_per_minute,
+            lease,
         } = config.fetch;
         let tenants: Vec<_> = config
             .tenants
@@ -165,6 +169,8 @@ impl Pipeline {
             pauses: Arc::clone(&pauses),
             doubts: Doubts::default(),
             unsettled: Arc::default(),
+            lease,
+            wanted: Arc::default(),
         });
         Self {
             tenants,
@@ -176,6 +182,7 @@ impl Pipeline {
             deliverer,
             pauses,
             news: Arc::new(Notify::new()),
+            passing: AsyncMutex::default(),
         }
     }
 
@@ -236,8 +243,7 @@ impl Pipeline {
             }
             () = stop.cancelled() => {}
         }
-        step.delivery = self.deliver_once(stop).await?;
-        self.tick_sinks().await;
+        step.delivery = self.deliver_once(Choice::Due, stop).await?;
         let summary = self.ledger.summary(self.clock.now()).await?;
         step.waiting_blobs = summary
             .streams
@@ -349,13 +355,7 @@ impl Pipeline {
 
     async fn deliver_until(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            if let Err(cause) = self.deliver_once(stop).await {
-                error!(
-                    cause = &cause as &dyn std::error::Error,
-                    "the ledger leases nothing"
-                );
-            }
-            self.tick_sinks().await;
+            self.deliver_or_tell(Choice::Due, stop).await;
             let wait = self
                 .deliverer
                 .all_sinks_paused_until(self.clock.now())
@@ -373,8 +373,61 @@ impl Pipeline {
         }
     }
 
-    /// Delivers all that is due; see [`Deliverer::deliver_due`].
-    async fn deliver_once(&self, stop: &CancellationToken) -> Result<PassCounts, ledger::Error> {
+    /// Delivers the blobs that [`Pipeline::deliver_blob`] asks for, until `stop` is set; then ends what is under way
+    /// within ten seconds or gives it back.
+    ///
+    /// # If interrupted
+    /// As [`Pipeline::run_once`].
+    pub async fn deliver_wanted_until(&self, stop: &CancellationToken) {
+        let wanted = &self.deliverer.wanted;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = wanted.wait() => self.deliver_or_tell(Choice::Wanted, stop).await,
+            }
+        }
+        wanted.close();
+        self.live.stopping();
+    }
+
+    /// Has one blob delivered, if it is due and nobody else has it, by [`Pipeline::deliver_wanted_until`], which must be
+    /// running. Many may be asked for at once. When `give_up` comes, the blob is given back, and the answer comes within
+    /// ten seconds.
+    ///
+    /// # If interrupted
+    /// The blob goes on its way without anybody waiting for it.
+    pub async fn deliver_blob(&self, name: BlobName, give_up: impl Future<Output = ()>) -> Turn {
+        let wanted = &self.deliverer.wanted;
+        let mut turn = wanted.ask(name.clone());
+        tokio::select! {
+            biased;
+            turn = &mut turn => return turn.unwrap_or(Turn::NotLeased),
+            () = give_up => wanted.give_up(&name),
+        }
+        // What is in a sink's hands may still be taken.
+        match timeout(GRACE, turn).await {
+            Ok(turn) => turn.unwrap_or(Turn::NotLeased),
+            Err(_elapsed) => Turn::Ended,
+        }
+    }
+
+    async fn deliver_or_tell(&self, choice: Choice, stop: &CancellationToken) {
+        if let Err(cause) = self.deliver_once(choice, stop).await {
+            error!(
+                cause = &cause as &dyn std::error::Error,
+                "the ledger leases nothing"
+            );
+        }
+    }
+
+    /// One pass of delivering, and the upkeep of the sinks behind it; see [`Deliverer::deliver`].
+    async fn deliver_once(
+        &self,
+        choice: Choice,
+        stop: &CancellationToken,
+    ) -> Result<PassCounts, ledger::Error> {
+        let passing = self.passing.lock().await;
         let hurry = CancellationToken::new();
         let deadline = async {
             stop.cancelled().await;
@@ -382,10 +435,13 @@ impl Pipeline {
             hurry.cancel();
             std::future::pending::<()>().await;
         };
-        tokio::select! {
-            result = self.deliverer.deliver_due(stop, &hurry) => result,
+        let result = tokio::select! {
+            result = self.deliverer.deliver(choice, stop, &hurry) => result,
             () = deadline => unreachable!("it waits for ever"),
-        }
+        };
+        self.tick_sinks().await;
+        drop(passing);
+        result
     }
 
     /// Between passes no sink has anything under way, so one with a position may rotate. Not while the ledger does not

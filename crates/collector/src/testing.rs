@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use activity_api::{Cloud, ContentId, ContentType, TenantId};
 use jiff::{SignedDuration, Timestamp};
-use ledger::{Ledger as _, SeenBlob, SeenVia, StreamSummary};
+use ledger::{Lease, LeaseRequest, Ledger as _, SeenBlob, SeenVia, StreamSummary};
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -192,6 +192,18 @@ impl Scene {
             .note_seen(vec![seen(tenant(), name)], self.now())
             .await
             .unwrap();
+    }
+
+    /// Takes all that is due, as somebody else would.
+    pub(crate) async fn lease_all(&self) -> Vec<Lease> {
+        let request = LeaseRequest {
+            max_count: 1_000,
+            duration: Duration::from_secs(600),
+            except_tenants: Vec::new(),
+            for_sinks: Vec::new(),
+            only: Vec::new(),
+        };
+        self.ledger.lease(&request, self.now()).await.unwrap()
     }
 
     /// The numbers of [`TENANT`]'s [`CONTENT_TYPE`].

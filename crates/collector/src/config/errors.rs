@@ -32,6 +32,8 @@ pub enum Place {
     },
     /// In this environment variable.
     Variable(String),
+    /// In this app setting of a function app.
+    Setting(&'static str),
 }
 
 /// Decides which mistakes are worth telling when the file could not be read whole.
@@ -117,6 +119,7 @@ impl fmt::Display for Place {
                     .try_for_each(|number| write!(f, ":{number}"))
             }
             Self::Variable(name) => f.write_str(name),
+            Self::Setting(name) => f.write_str(name),
         }
     }
 }

@@ -110,8 +110,7 @@ impl<'s, 'r, 'd, T: 'd> Field<'s, 'r, 'd, T> {
             }))),
             (None, None) => {
                 if matches!(presence, Presence::Required) {
-                    let variable = section.variable_of(name);
-                    section.incomplete(name, format!("missing: write it here, or set {variable}"));
+                    section.missing(name, "", "");
                 }
                 None
             }

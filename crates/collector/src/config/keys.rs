@@ -42,8 +42,12 @@ pub(super) struct Setting {
 #[derive(Clone)]
 pub(super) enum Origin {
     Default,
-    File { line: usize },
+    File {
+        line: usize,
+    },
     Variable(String),
+    /// The layer below the file, under this name.
+    Setting(&'static str),
 }
 
 /// What happens when the key is not set.

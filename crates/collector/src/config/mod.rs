@@ -1,10 +1,12 @@
 //! Settings: what was typed (a TOML file, the environment) becomes what it means ([`Config`]) here, in one pass that
 //! gathers every mistake before any port is opened or request sent.
 
+mod app_settings;
 mod errors;
 mod field;
 mod files;
 mod keys;
+mod layer;
 mod node;
 mod print;
 mod reader;
@@ -24,9 +26,11 @@ use azure::identity::ManagedIdentity;
 use ledger::SinkName;
 use secrecy::SecretString;
 
+pub use self::app_settings::load_app_settings;
 use self::errors::Kind;
 pub use self::errors::{ConfigError, ConfigErrors, Place};
 use self::keys::Key;
+use self::layer::Layer;
 use self::node::Table;
 use self::reader::{Reader, Section};
 use crate::env::{self, Lookup};
@@ -161,6 +165,8 @@ pub struct FetchConfig {
     pub max_memory_bytes: usize,
     /// Requests a minute that one tenant's budget begins with and never exceeds.
     pub requests_per_minute: u32,
+    /// How long a blob belongs to whoever works on it, unless that is renewed.
+    pub lease: Duration,
 }
 
 /// One `[[sink]]`.
@@ -256,7 +262,8 @@ pub fn schema() -> serde_json::Value {
 /// Every key there is, whether set or not.
 fn describe() -> Vec<Key> {
     let (root, env) = (Table::new(), BTreeMap::new());
-    let (_, keys, _) = Reader::describing(&env).walk(&root, read);
+    let layer = Layer::default();
+    let (_, keys, _) = Reader::describing(&env, &layer).walk(&root, read);
     keys
 }
 
@@ -268,6 +275,15 @@ struct Document {
 }
 
 impl Document {
+    /// No file.
+    fn nothing() -> Self {
+        Self {
+            name: None,
+            base_dir: PathBuf::new(),
+            root: Table::new(),
+        }
+    }
+
     fn open(file: Option<&Path>, env: &dyn Lookup) -> Result<Self, ConfigErrors> {
         let named = match file {
             Some(file) => Some(file.to_path_buf()),
@@ -276,13 +292,7 @@ impl Document {
         let path = match named {
             Some(path) => path,
             None if Path::new(DEFAULT_FILE).exists() => PathBuf::from(DEFAULT_FILE),
-            None => {
-                return Ok(Self {
-                    name: None,
-                    base_dir: PathBuf::new(),
-                    root: Table::new(),
-                });
-            }
+            None => return Ok(Self::nothing()),
         };
         let name = path.display().to_string();
         let base_dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
@@ -349,7 +359,8 @@ impl Document {
         env: &dyn Lookup,
     ) -> ConfigErrors {
         let root = Table::new();
-        let (_, _, others) = Reader::new(Some(name), base_dir, env).walk(&root, read);
+        let layer = Layer::default();
+        let (_, _, others) = Reader::new(Some(name), base_dir, env, &layer).walk(&root, read);
         errors.extend(
             others
                 .into_iter()
@@ -359,8 +370,20 @@ impl Document {
     }
 
     fn read(&self, env: &dyn Lookup) -> Result<(Config, Vec<Key>), ConfigErrors> {
-        let reader = Reader::new(self.name.as_deref(), &self.base_dir, env);
-        let (config, keys, errors) = reader.walk(&self.root, read);
+        self.read_over(&Layer::default(), Vec::new(), env)
+    }
+
+    /// As [`Document::read`], where `layer` says what neither the file nor the environment does. `errors` are those that
+    /// were found in it before.
+    fn read_over(
+        &self,
+        layer: &Layer,
+        mut errors: Vec<ConfigError>,
+        env: &dyn Lookup,
+    ) -> Result<(Config, Vec<Key>), ConfigErrors> {
+        let reader = Reader::new(self.name.as_deref(), &self.base_dir, env, layer);
+        let (config, keys, more) = reader.walk(&self.root, read);
+        errors.extend(more);
         match config {
             Some(config) if errors.is_empty() => Ok((config, keys)),
             _ => Err(ConfigErrors::new(errors)),

@@ -52,6 +52,7 @@ fn render_setting(text: &mut String, name: &str, setting: &Setting, file_name: O
     let origin = match (&setting.origin, &setting.presence) {
         (Origin::File { line }, _) => format!("{}:{line}", file_name.unwrap_or_default()),
         (Origin::Variable(variable), _) => variable.clone(),
+        (Origin::Setting(name), _) => (*name).to_owned(),
         (Origin::Default, Presence::Optional(otherwise)) => format!("default: {otherwise}"),
         (Origin::Default, Presence::Required | Presence::Default(_)) => "default".to_owned(),
     };

@@ -7,12 +7,15 @@ use std::path::Path;
 use super::RESERVED_VARIABLES;
 use super::errors::{ConfigError, Kind as ErrorKind, Place, nearest, shown_name};
 use super::keys::{Item, Key, Kind, Origin, Setting};
+use super::layer::Layer;
 use super::node::{Node, Table};
 use crate::env::{self, Lookup};
 
 /// What the whole walk shares.
 pub(super) struct Reader<'d> {
     pub(super) env: &'d dyn Lookup,
+    /// What holds where neither the file nor the environment says anything.
+    pub(super) layer: &'d Layer,
     /// Relative paths begin here.
     pub(super) base_dir: &'d Path,
     /// What the file is called in messages; nothing when there is none.
@@ -57,7 +60,12 @@ pub(super) enum Given<'n> {
 }
 
 impl<'d> Reader<'d> {
-    pub(super) fn new(file_name: Option<&'d str>, base_dir: &'d Path, env: &'d dyn Lookup) -> Self {
+    pub(super) fn new(
+        file_name: Option<&'d str>,
+        base_dir: &'d Path,
+        env: &'d dyn Lookup,
+        layer: &'d Layer,
+    ) -> Self {
         let is_reserved = |name: &String| RESERVED_VARIABLES.contains(&name.as_str());
         let unread = env
             .names_with_prefix(env::PREFIX)
@@ -66,6 +74,7 @@ impl<'d> Reader<'d> {
             .collect();
         Self {
             env,
+            layer,
             base_dir,
             file_name,
             unread,
@@ -77,10 +86,10 @@ impl<'d> Reader<'d> {
     }
 
     /// A reader that finds nothing set, for the sake of its notes.
-    pub(super) fn describing(env: &'d dyn Lookup) -> Self {
+    pub(super) fn describing(env: &'d dyn Lookup, layer: &'d Layer) -> Self {
         Self {
             is_describing: true,
-            ..Self::new(None, Path::new(""), env)
+            ..Self::new(None, Path::new(""), env, layer)
         }
     }
 
@@ -128,6 +137,7 @@ impl<'d> Reader<'d> {
             Origin::Default => in_file(None),
             Origin::File { line } => in_file(Some(*line)),
             Origin::Variable(name) => Place::Variable(name.clone()),
+            Origin::Setting(name) => Place::Setting(name),
         }
     }
 
@@ -260,10 +270,33 @@ impl<'r, 'd> Section<'r, 'd> {
             );
             self.invalid(name, &origin, reason);
         }
-        given.into_iter().next().or_else(|| {
+        let in_file = || {
             let node = self.table?.get(name)?;
             Some((Given::Node(node), Origin::File { line: node.line }))
-        })
+        };
+        let in_layer = || {
+            let (name, text) = self.reader.layer.get(&variable)?;
+            Some((Given::Text(text), Origin::Setting(name)))
+        };
+        given.into_iter().next().or_else(in_file).or_else(in_layer)
+    }
+
+    /// Notes that nothing works without `name`, which is not set. `or` tells of another way, and `or_app` of one that a
+    /// function app has.
+    pub(super) fn missing(&mut self, name: &str, or: &str, or_app: &str) {
+        let variable = self.variable_of(name);
+        match self.reader.layer.name_of(&variable) {
+            Some(setting) => self.error(
+                name,
+                &Origin::Setting(setting),
+                format!("missing: set this app setting{or_app}"),
+                ErrorKind::Incomplete,
+            ),
+            None => self.incomplete(
+                name,
+                format!("missing: write it here, or set {variable}{or}"),
+            ),
+        }
     }
 
     fn take_variable(

@@ -213,10 +213,20 @@ pub(super) fn read_fetch(root: &mut Section<'_, '_>) -> Option<FetchConfig> {
             )
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX))
             .default(2000);
+        let lease = section
+            .integer(
+                "lease_secs",
+                "How long a blob belongs to a worker that says nothing more, in seconds: after that another may take \
+                 it. A worker that works renews its leases in time.",
+                30..=3600,
+            )
+            .map(|secs| Duration::from_secs(secs.unsigned_abs()))
+            .default(600);
         Some(FetchConfig {
             max_concurrent: max_concurrent?,
             max_memory_bytes: max_memory_bytes?,
             requests_per_minute: requests_per_minute?,
+            lease: lease?,
         })
     })
 }

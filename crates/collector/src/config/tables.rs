@@ -156,7 +156,12 @@ impl<'d> Section<'_, 'd> {
         }
         let below = format!("{}__", self.variable_of(name));
         let mut number_of = BTreeSet::new();
-        for variable in &self.reader.unread {
+        for variable in self
+            .reader
+            .unread
+            .iter()
+            .chain(self.reader.layer.variables())
+        {
             let number = variable
                 .strip_prefix(&below)
                 .and_then(|rest| rest.split_once("__"))
@@ -224,9 +229,11 @@ impl<'d> Section<'_, 'd> {
 
     fn has_variables_below(&self, name: &str) -> bool {
         let below = format!("{}__", self.variable_of(name));
-        self.reader
+        let mut all = self
+            .reader
             .unread
             .iter()
-            .any(|variable| variable.starts_with(&below))
+            .chain(self.reader.layer.variables());
+        all.any(|variable| variable.starts_with(&below))
     }
 }

@@ -160,11 +160,11 @@ fn read_credential(section: &mut Section<'_, '_>) -> Option<Credential> {
         // What is wrong with it has been said.
         (None, None) if is_secret_set => None,
         (None, None) => {
-            let variable = section.variable_of("client_secret");
-            let reason = format!(
-                "missing: write it here, or set {variable}; or, in Azure, managed_identity = true"
+            section.missing(
+                "client_secret",
+                "; or, in Azure, managed_identity = true",
+                ", or turn the app's managed identity on",
             );
-            section.incomplete("client_secret", reason);
             None
         }
     }

@@ -1,6 +1,7 @@
 //! Blobs that are due → every sink → the ledger. One pass leases what is due, fetches it, hands each part to the lanes
 //! of the sinks that lack it, and settles each blob when its last part has arrived everywhere.
 
+mod carrier;
 mod doubts;
 mod health;
 mod in_flight;
@@ -11,33 +12,29 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod unsettled;
+mod wanted;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use activity_api::{BlobReason, NextStep, TenantId};
+use activity_api::TenantId;
 use jiff::Timestamp;
-use ledger::{Lease, LeaseRequest, Ledger, QuarantinedRecord};
+use ledger::{Lease, LeaseRequest, Ledger};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::clock::Clock;
-use crate::decode::{self, Undecodable};
-use crate::fetch::{self, Outlet, fetch_blob};
 use crate::memory::Memory;
 use crate::microsoft::Microsoft;
-use crate::record::BlobPart;
 use crate::sinks::Sink;
 use crate::status::Live;
 use crate::telemetry;
-use doubts::{Doubt, Judgement};
+use carrier::{Carrier, Hurry};
 use in_flight::{Ending, InFlight};
 use lane::{Lane, LaneItem};
-use pauses::plan_pause;
 use places::Carried;
 use settle::Settler;
 
@@ -46,10 +43,9 @@ pub(crate) use health::Health;
 pub(crate) use pauses::Pauses;
 pub use settle::PassCounts;
 pub(crate) use unsettled::Unsettled;
+pub use wanted::Turn;
+pub(crate) use wanted::Wanted;
 
-/// How long a lease lasts before it must be renewed. Renewed at a third of it, so two renewals may fail. Too short and
-/// a stall makes two workers deliver the same blob; too long and a dead worker's blobs wait.
-const LEASE: Duration = Duration::from_secs(600);
 /// How often a pass looks for what came due meanwhile, while it has nothing else to begin.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -65,22 +61,37 @@ pub(crate) struct Deliverer {
     pub(crate) pauses: Arc<Pauses>,
     pub(crate) doubts: Doubts,
     pub(crate) unsettled: Arc<Unsettled>,
+    /// How long a lease lasts before it must be renewed. Renewed at a third of it, so two renewals may fail. Too short
+    /// and a stall makes two workers deliver the same blob; too long and a dead worker's blobs wait.
+    pub(crate) lease: Duration,
+    pub(crate) wanted: Arc<Wanted>,
+}
+
+/// Which of the blobs that are due a pass delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// All of them.
+    Due,
+    /// Those that were asked for, until nobody asks any more.
+    Wanted,
 }
 
 impl Deliverer {
-    /// Delivers everything that is due, until nothing is, or `stop` says to begin nothing new. When `hurry` comes as
-    /// well, what is under way is given up: its leases are released and nothing of it is lost.
+    /// Delivers everything that is due and of `choice`, until nothing is, or `stop` says to begin nothing new. When
+    /// `hurry` comes as well, what is under way is given up: its leases are released and nothing of it is lost.
     ///
     /// # Errors
     /// Only when the ledger cannot lease. What goes wrong with single blobs is settled with the blob.
     ///
     /// # If interrupted
     /// Leases run out, or are freed when the ledger is opened again; what sinks acknowledged stays acknowledged.
-    pub(crate) async fn deliver_due(
+    pub(crate) async fn deliver(
         self: &Arc<Self>,
+        choice: Choice,
         stop: &CancellationToken,
         hurry: &CancellationToken,
     ) -> Result<PassCounts, ledger::Error> {
+        self.wanted.begin_pass();
         let names = self
             .sinks
             .iter()
@@ -92,12 +103,15 @@ impl Deliverer {
             Arc::clone(&self.clock),
             self.live.clone(),
             Arc::clone(&self.unsettled),
+            self.lease,
+            Arc::clone(&self.wanted),
         ));
         let (lanes, mut lane_tasks) = self.open_lanes(&settler, hurry);
         let pass = Pass {
             deliverer: Arc::clone(self),
             settler: Arc::clone(&settler),
             lanes,
+            choice,
         };
         let work = async {
             let result = pass.run(stop, hurry).await;
@@ -118,6 +132,16 @@ impl Deliverer {
         };
         telemetry::memory_in_flight(self.memory.held_bytes());
         result.map(|()| settler.counts())
+    }
+
+    /// [`Deliverer::deliver`] of all that is due.
+    #[cfg(test)]
+    async fn deliver_due(
+        self: &Arc<Self>,
+        stop: &CancellationToken,
+        hurry: &CancellationToken,
+    ) -> Result<PassCounts, ledger::Error> {
+        self.deliver(Choice::Due, stop, hurry).await
     }
 
     /// When something can be delivered again, when every sink is down at present.
@@ -186,7 +210,7 @@ impl Deliverer {
         except_tenants.extend(throttled.map(|(tenant, _)| *tenant));
         Some(LeaseRequest {
             max_count,
-            duration: LEASE,
+            duration: self.lease,
             except_tenants,
             for_sinks,
             only: Vec::new(),
@@ -199,6 +223,7 @@ struct Pass {
     deliverer: Arc<Deliverer>,
     settler: Arc<Settler>,
     lanes: Vec<UnboundedSender<LaneItem>>,
+    choice: Choice,
 }
 
 impl Pass {
@@ -260,6 +285,7 @@ impl Pass {
                 }
                 () = self.settler.settled() => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => nothing_due = false,
+                () = self.deliverer.wanted.one_more(), if self.choice == Choice::Wanted => nothing_due = false,
                 // Every carrier sees it as well, and ends.
                 () = hurry.cancelled() => break Ok(()),
             }
@@ -281,12 +307,36 @@ impl Pass {
         self.settler.renew_after_a_jump().await;
         self.settler.look_after_ledger().await;
         let now = self.deliverer.clock.now();
+        let wanted = &self.deliverer.wanted;
+        let tried = match self.choice {
+            Choice::Due => Vec::new(),
+            Choice::Wanted => wanted.next(max_count, &busy),
+        };
+        if self.choice == Choice::Wanted && tried.is_empty() {
+            return Ok(Vec::new());
+        }
         let Some(request) = self.deliverer.lease_request(max_count, busy, now) else {
+            // They stay due, and whoever asked need not wait for a sink that is down.
+            wanted.leased(&tried, Vec::new());
             return Ok(Vec::new());
         };
-        let leases = self.settler.lease(&request, now).await?;
+        let request = LeaseRequest {
+            only: tried.clone(),
+            ..request
+        };
+        let leases = match self.settler.lease(&request, now).await {
+            Ok(leases) => leases,
+            Err(error) => {
+                wanted.failed(&tried);
+                return Err(error);
+            }
+        };
         for lease in &leases {
             self.settler.hold(lease.key());
+        }
+        if self.choice == Choice::Wanted {
+            let leased = leases.iter().map(|lease| (lease.key(), lease.name()));
+            wanted.leased(&tried, leased.collect());
         }
         Ok(leases)
     }
@@ -314,13 +364,17 @@ impl Pass {
             self.settler.settle(settled.into_iter().collect()).await;
             return;
         };
+        let hurry = match self.deliverer.wanted.give_up_of(in_flight.key()) {
+            Some(give_up) => Hurry::OneOrAll(give_up, hurry.clone()),
+            None => Hurry::All(hurry.clone()),
+        };
         let carrier = Carrier {
             deliverer: Arc::clone(&self.deliverer),
             settler: Arc::clone(&self.settler),
             microsoft: Arc::clone(microsoft),
             in_flight: Arc::clone(&in_flight),
             lanes: self.lanes.clone(),
-            hurry: hurry.clone(),
+            hurry,
         };
         let task = fetching.spawn(carrier.carry());
         carried.insert(task.id(), in_flight);
@@ -349,190 +403,6 @@ impl Pass {
             bytes: Vec::new(),
         });
         self.settler.settle(settled.into_iter().collect()).await;
-    }
-}
-
-/// Carries one blob from Microsoft to the lanes.
-struct Carrier {
-    deliverer: Arc<Deliverer>,
-    settler: Arc<Settler>,
-    microsoft: Arc<Microsoft>,
-    in_flight: Arc<InFlight>,
-    lanes: Vec<UnboundedSender<LaneItem>>,
-    hurry: CancellationToken,
-}
-
-impl Carrier {
-    async fn carry(mut self) {
-        let started = Instant::now();
-        let in_flight = Arc::clone(&self.in_flight);
-        let microsoft = Arc::clone(&self.microsoft);
-        let memory = self.deliverer.memory.clone();
-        let hurry = self.hurry.clone();
-        let fetched = tokio::select! {
-            biased;
-            () = hurry.cancelled() => None,
-            fetched = fetch_blob(&microsoft, in_flight.uri(), in_flight.tag(), &memory, &mut self) => Some(fetched),
-        };
-        let settled = match fetched {
-            None => in_flight.ended(Ending::Release),
-            Some(Ok(fetched)) => {
-                let tag = in_flight.tag();
-                telemetry::fetched(tag.tenant, tag.content_type, started.elapsed());
-                self.deliverer.pauses.clear(tag.tenant);
-                self.deliverer.live.tenant_ok(tag.tenant);
-                if fetched.broken.is_none() {
-                    self.deliverer.doubts.clear(tag);
-                }
-                let ending = fetched
-                    .broken
-                    .map(|(error, bytes)| self.plan_broken(&error, bytes));
-                let last = match ending {
-                    // The damage cut this part short. Its records come again in a longer one, under another key, and
-                    // sinks that had taken them from here would have them twice.
-                    Some(Ending::RetryLater { .. }) => None,
-                    _ => fetched.last_part.map(Arc::new),
-                };
-                let needed = last
-                    .as_ref()
-                    .map(|part| in_flight.hand_out(part.key()))
-                    .unwrap_or_default();
-                // Said before the last part leaves: a sink that takes it can then be recorded as having the whole blob.
-                let settled = match ending {
-                    None => in_flight.fetched(fetched.totals),
-                    Some(ending) => in_flight.ended(ending),
-                };
-                if let Some(part) = last {
-                    self.send(&part, &needed);
-                }
-                settled
-            }
-            Some(Err(error)) => in_flight.ended(self.plan_failed(&error)),
-        };
-        self.settler.settle(settled.into_iter().collect()).await;
-    }
-
-    fn send(&self, part: &Arc<BlobPart>, needed: &[usize]) {
-        for index in needed {
-            let Some(lane) = self.lanes.get(*index) else {
-                continue;
-            };
-            let item = LaneItem {
-                in_flight: Arc::clone(&self.in_flight),
-                part: Arc::clone(part),
-            };
-            if lane.send(item).is_err() {
-                // The lane's task is gone, by a defect. Nothing is acknowledged, so the blob comes again.
-                error!(sink = index, "a sink's lane is closed");
-            }
-        }
-    }
-
-    /// What becomes of a blob whose body is no whole array.
-    fn plan_broken(&self, error: &decode::Error, bytes: Vec<u8>) -> Ending {
-        let doubt = match error {
-            decode::Error::NotAnArray => Doubt::Absent,
-            decode::Error::Truncated | decode::Error::TrailingBytes => Doubt::Damaged,
-        };
-        let reason = error.to_string();
-        match self.judge(doubt) {
-            Judgement::AskAgain(pause) => self.plan_retry(pause, reason),
-            Judgement::Believe => Ending::Quarantine { reason, bytes },
-        }
-    }
-
-    /// What becomes of a blob that could not be fetched.
-    fn plan_failed(&self, error: &fetch::Error) -> Ending {
-        let tenant = self.in_flight.tag().tenant;
-        let text = chain(error);
-        match error.next_step() {
-            NextStep::GiveUpOnBlob(BlobReason::Expired) => Ending::Expire {
-                reason: BlobReason::Expired.to_string(),
-            },
-            NextStep::GiveUpOnBlob(reason) if reason.is_final() => Ending::Quarantine {
-                reason: reason.to_string(),
-                bytes: Vec::new(),
-            },
-            NextStep::GiveUpOnBlob(reason) => {
-                let reason = reason.to_string();
-                match self.judge(Doubt::Absent) {
-                    Judgement::AskAgain(pause) => self.plan_retry(pause, reason),
-                    Judgement::Believe => Ending::Expire { reason },
-                }
-            }
-            NextStep::StopTenant(reason) => {
-                let now = self.deliverer.clock.now();
-                let retry_at = self.deliverer.pauses.pause(tenant, now);
-                error!(%tenant, %retry_at, reason = %reason, "tenant cannot be collected");
-                self.deliverer.live.tenant_stopped(
-                    tenant,
-                    &reason.to_string(),
-                    Some(retry_at),
-                    now,
-                );
-                self.settler.count_stopped();
-                Ending::Release
-            }
-            NextStep::RetryAfter(wait) => self.plan_retry(wait.unwrap_or_default(), text),
-            NextStep::Reauthenticate
-            | NextStep::StartSubscription
-            | NextStep::GoWithoutWebhook
-            | NextStep::ListWindowAgain => self.plan_retry(Duration::ZERO, text),
-        }
-    }
-
-    /// What to make of one more answer that proves nothing by itself.
-    fn judge(&self, doubt: Doubt) -> Judgement {
-        let blob = &self.in_flight;
-        let now = self.deliverer.clock.now();
-        let doubts = &self.deliverer.doubts;
-        doubts.judge(blob.tag(), doubt, blob.attempts(), blob.expires_at(), now)
-    }
-
-    /// Later again, not before `at_least`.
-    fn plan_retry(&self, at_least: Duration, reason: String) -> Ending {
-        let tag = self.in_flight.tag();
-        let pause = plan_pause(self.in_flight.attempts(), &tag.content_id).max(at_least);
-        warn!(tenant = %tag.tenant, content_id = %tag.content_id, retry_in = ?pause, reason, "blob not fetched, will retry");
-        Ending::RetryLater {
-            not_before: self.deliverer.clock.now() + pause,
-            reason,
-        }
-    }
-}
-
-impl Outlet for Carrier {
-    fn part(&mut self, part: BlobPart) {
-        let part = Arc::new(part);
-        let needed = self.in_flight.hand_out(part.key());
-        self.send(&part, &needed);
-    }
-
-    async fn undecodable(&mut self, stretches: Vec<Undecodable>) -> Result<(), ledger::Error> {
-        let tag = self.in_flight.tag();
-        let count = stretches.len() as u64;
-        let records = stretches
-            .into_iter()
-            .map(|stretch| {
-                error!(tenant = %tag.tenant, content_id = %tag.content_id, index = stretch.index_in_array, reason = stretch.reason, "record cannot be decoded, quarantined");
-                QuarantinedRecord {
-                    tenant: tag.tenant,
-                    content_type: tag.content_type,
-                    content_id: tag.content_id.clone(),
-                    record_index: stretch.index_in_array,
-                    sink: None,
-                    reason: stretch.reason,
-                    bytes: stretch.bytes,
-                }
-            })
-            .collect();
-        self.deliverer
-            .ledger
-            .quarantine_records(records, self.deliverer.clock.now())
-            .await?;
-        self.in_flight.add_quarantined(count);
-        self.settler.count_quarantined(&self.in_flight, count);
-        Ok(())
     }
 }
 

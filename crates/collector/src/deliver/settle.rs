@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use ledger::{
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::in_flight::{Ending, InFlight, Outcome, Settled};
-use super::{LEASE, Unsettled, chain};
+use super::{Unsettled, Wanted, chain};
 use crate::clock::Clock;
 use crate::decode::Totals;
 use crate::status::Live;
@@ -48,6 +49,10 @@ pub(super) struct Settler {
     live: Live,
     /// What earlier writes, also of earlier passes, could not settle.
     unsettled: Arc<Unsettled>,
+    /// How long a lease lasts.
+    lease: Duration,
+    /// Who waits for what is let go.
+    wanted: Arc<Wanted>,
     /// Leases that are held, for renewal.
     held: Mutex<BTreeSet<LeaseKey>>,
     /// Told whenever leases are let go.
@@ -73,6 +78,8 @@ impl Settler {
         clock: Arc<dyn Clock>,
         live: Live,
         unsettled: Arc<Unsettled>,
+        lease: Duration,
+        wanted: Arc<Wanted>,
     ) -> Self {
         let renewed_at = Mutex::new(clock.now());
         Self {
@@ -81,6 +88,8 @@ impl Settler {
             clock,
             live,
             unsettled,
+            lease,
+            wanted,
             held: Mutex::default(),
             settled: Notify::new(),
             renewed_at,
@@ -107,7 +116,7 @@ impl Settler {
     /// Renews every lease that is ours, three times in the life of each, for as long as it is polled.
     pub(super) async fn renew_now_and_then(&self) -> Infallible {
         loop {
-            tokio::time::sleep(LEASE / 3).await;
+            tokio::time::sleep(self.lease / 3).await;
             self.renew().await;
         }
     }
@@ -119,7 +128,7 @@ impl Settler {
             .renewed_at
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if self.clock.now().duration_since(renewed_at).unsigned_abs() > LEASE / 2 {
+        if self.clock.now().duration_since(renewed_at).unsigned_abs() > self.lease / 2 {
             self.renew().await;
         }
     }
@@ -134,7 +143,7 @@ impl Settler {
         if keys.is_empty() {
             return;
         }
-        match self.ledger.renew(&keys, now + LEASE).await {
+        match self.ledger.renew(&keys, now + self.lease).await {
             Ok(lost) => {
                 // One that was kept was written.
                 if lost.len() < keys.len() {
@@ -500,10 +509,11 @@ impl Settler {
 
     fn let_go(&self, keys: Vec<LeaseKey>) {
         let mut held = self.held();
-        for key in keys {
-            held.remove(&key);
+        for key in &keys {
+            held.remove(key);
         }
         drop(held);
+        self.wanted.ended(&keys);
         self.settled.notify_one();
     }
 

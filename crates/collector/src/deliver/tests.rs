@@ -9,10 +9,13 @@ mod restarts;
 mod sinks;
 mod stopping;
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::testing::{FakeSink, Scene, other_tenant, tenant};
 
 const MIB: usize = 1024 * 1024;
+const LEASE: Duration = Duration::from_secs(600);
 
 /// A deliverer of the scene's two tenants to these sinks.
 fn deliverer(scene: &Scene, sinks: &[&Arc<FakeSink>]) -> Arc<Deliverer> {
@@ -42,6 +45,8 @@ fn deliverer_with(
         pauses: Arc::new(Pauses::default()),
         doubts: Doubts::default(),
         unsettled: Arc::default(),
+        lease: LEASE,
+        wanted: Arc::default(),
     })
 }
 

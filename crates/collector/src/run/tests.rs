@@ -1,5 +1,7 @@
 //! The pipeline as a whole, with a scripted Microsoft, scripted sinks and a real ledger.
 
+mod wanted;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -35,6 +37,7 @@ fn config(content_types: &[ContentType]) -> Config {
             max_concurrent: 4,
             max_memory_bytes: 16 * 1024 * 1024,
             requests_per_minute: 2_000,
+            lease: Duration::from_secs(600),
         },
         sinks: Vec::new(),
         site: None,

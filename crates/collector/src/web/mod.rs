@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 
 pub use ask::{AskError, ask_status};
 pub use auth::{AuthId, InvalidAuthId};
-pub use serve::serve;
+pub use serve::{Patience, serve, serve_with};
 
 use crate::clock::Clock;
 use crate::discover::notify::Feeds;
@@ -35,7 +35,7 @@ use crate::telemetry::{self, LedgerOperation, Telemetry};
 use reply::{Refusal, RequestId, causes, dress};
 
 /// Where Microsoft posts notifications. The Functions host routes the same path.
-const WEBHOOK_PATH: &str = "/api/o365/webhook";
+pub const WEBHOOK_PATH: &str = "/api/o365/webhook";
 /// How old the ledger's numbers may be that a page shows. Keeps whoever reloads the page in a loop from making the
 /// ledger count in a loop.
 const MAX_SUMMARY_AGE: Duration = Duration::from_secs(1);

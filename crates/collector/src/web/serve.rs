@@ -31,11 +31,44 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(16);
 /// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long the other side of a connection is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a request's head, the wait for the next request on a kept connection included.
+    pub head: Duration,
+    /// For a connection to come to its end by itself, if that is ever asked of it.
+    pub connection: Option<Duration>,
+    /// For the request under way, once its connection is to end.
+    pub drain: Duration,
+}
+
+impl Patience {
+    /// With anybody who can reach the door.
+    pub const STRANGERS: Self = Self {
+        head: HEAD_TIMEOUT,
+        connection: Some(MAX_CONNECTION_AGE),
+        drain: DRAIN_TIMEOUT,
+    };
+}
+
 /// Serves the router until `shutdown` completes, then answers the requests under way and returns.
 ///
 /// # If interrupted
 /// When the future is dropped, all connections are closed as they are. Whoever got no answer asks again.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    serve_with(Patience::STRANGERS, listener, router, shutdown).await;
+}
+
+/// As [`serve`], to whom `patience` is due.
+///
+/// # If interrupted
+/// As [`serve`].
+pub async fn serve_with(
+    patience: Patience,
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let stopping = CancellationToken::new();
     let mut connections = JoinSet::new();
@@ -53,6 +86,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         match accepted {
             Ok((stream, permit)) => {
                 connections.spawn(serve_connection(
+                    patience,
                     stream,
                     router.clone(),
                     stopping.clone(),
@@ -86,6 +120,7 @@ async fn accept(
 }
 
 async fn serve_connection(
+    patience: Patience,
     stream: TcpStream,
     router: Router,
     stopping: CancellationToken,
@@ -98,7 +133,7 @@ async fn serve_connection(
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(patience.head)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -107,11 +142,11 @@ async fn serve_connection(
         () = async {
             tokio::select! {
                 () = stopping.cancelled() => {}
-                () = sleep(MAX_CONNECTION_AGE) => {}
+                () = grown_old(patience.connection) => {}
             }
         } => {
             connection.as_mut().graceful_shutdown();
-            match timeout(DRAIN_TIMEOUT, connection).await {
+            match timeout(patience.drain, connection).await {
                 Ok(ended) => ended,
                 Err(_elapsed) => {
                     tracing::debug!("a connection was cut before its answer was read");
@@ -123,6 +158,13 @@ async fn serve_connection(
     if let Err(error) = ended {
         // The other side went away or spoke no HTTP: worth knowing when looking for it, not worth a warning each.
         tracing::debug!(%error, "a connection broke");
+    }
+}
+
+async fn grown_old(age: Option<Duration>) {
+    match age {
+        Some(age) => sleep(age).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -238,6 +238,7 @@ fn every_value_is_printed_with_its_origin() {
         max_concurrent = 4                                           # O365_COLLECTOR_FETCH__MAX_CONCURRENT
         max_memory_mib = 64                                          # default
         requests_per_minute = 2000                                   # default
+        lease_secs = 600                                             # default
 
         [[sink]]
         type = "stdout"                                              # test.toml:12

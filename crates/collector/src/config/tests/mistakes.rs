@@ -67,7 +67,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         expect![[r#"
             2 mistakes in the configuration:
               test.toml:8: fetch.max_concurent: unknown key; did you mean `max_concurrent`?
-              test.toml:9: fetch.colour: unknown key; the keys here are max_concurrent, max_memory_mib, requests_per_minute"#]],
+              test.toml:9: fetch.colour: unknown key; the keys here are max_concurrent, max_memory_mib, requests_per_minute, lease_secs"#]],
     );
 }
 

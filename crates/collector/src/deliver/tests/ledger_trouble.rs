@@ -213,6 +213,8 @@ async fn a_settlement_that_fails_is_one_line_however_many_blobs_it_concerns() {
         scene.clock(),
         deliverer.live.clone(),
         Arc::clone(&deliverer.unsettled),
+        LEASE,
+        Arc::default(),
     );
     let request = deliverer
         .lease_request(20, Vec::new(), scene.now())

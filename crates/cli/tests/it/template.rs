@@ -5,6 +5,7 @@ mod checks;
 mod evaluate;
 mod expression;
 mod functions;
+mod program;
 mod scenarios;
 mod settings;
 
@@ -64,6 +65,62 @@ fn apps_do_not_check_in_at_once() {
         schedules.insert(settings["MASTER_SCHEDULE"].as_str().unwrap().to_owned());
     }
     assert!(schedules.len() > 80, "only {} of 100", schedules.len());
+}
+
+#[test]
+fn the_example_of_parameters_fits_the_template_and_holds_no_secret() {
+    let template = template();
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../deploy/azure/parameters.json"
+    );
+    let example: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    for (name, parameter) in example["parameters"].as_object().unwrap() {
+        let declared = &template["parameters"][name];
+        assert!(declared.is_object(), "{name} is no parameter");
+        assert_ne!(declared["type"], "securestring", "{name} is a secret");
+        assert!(parameter.get("value").is_some(), "{name} has no value");
+    }
+    for (name, parameter) in template["parameters"].as_object().unwrap() {
+        let is_given = example["parameters"].get(name).is_some();
+        assert!(
+            is_given || parameter.get("defaultValue").is_some(),
+            "{name} must be given"
+        );
+    }
+}
+
+#[test]
+fn the_docs_name_every_right_that_the_role_gives() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/azure.md");
+    let docs = fs::read_to_string(path).unwrap();
+    for action in settings::arm_actions() {
+        assert!(docs.contains(&format!("`{action}`")), "{action}");
+    }
+}
+
+#[test]
+fn the_docs_name_no_parameter_that_there_is_not() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/azure.md");
+    let docs = fs::read_to_string(path).unwrap().replace('\n', " ");
+    let template = template();
+    let parameters = template["parameters"].as_object().unwrap();
+    // Written as code, of several words with capitals, as the parameters are.
+    let code = docs.split('`').skip(1).step_by(2);
+    let is_like_one = |text: &&str| {
+        let words: Vec<_> = text.split(' ').collect();
+        words.len() > 1
+            && words
+                .iter()
+                .all(|word| word.starts_with(|c: char| c.is_ascii_uppercase()))
+    };
+    let named: BTreeSet<&str> = code.filter(is_like_one).collect();
+    assert!(named.len() > 10, "{named:?}");
+    let unknown: Vec<_> = named
+        .iter()
+        .filter(|name| !parameters.contains_key(**name))
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 /// A mistake, and what is said of it.
@@ -260,7 +317,9 @@ const PLANTED: [Planted; 24] = [
     ),
     (
         "two versions of one API",
-        |template| resource_of(template, "Microsoft.Web/sites")["apiVersion"] = json!("2022-03-01"),
+        |template| {
+            resource_of(template, "Microsoft.Web/sites")["apiVersion"] = json!("2022-03-01");
+        },
         "Microsoft.Web is spoken to in versions",
     ),
     (

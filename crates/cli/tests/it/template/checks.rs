@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use super::evaluate::Deployed;
 use super::expression::{Expression, Text, each_text, kind_of, parse, walk};
 use super::functions::STORAGE_KEY;
+use super::program::understands;
 use super::scenarios::{SECRET, Scenario, WRITTEN, scenarios};
-use super::settings::{APP_SETTINGS, ARM_ACTIONS, ORIGINAL_PARAMETERS, SetBy};
+use super::settings::{APP_SETTINGS, ORIGINAL_PARAMETERS, SetBy, arm_actions};
 
 /// Every check over every scenario.
 pub(super) fn all(template: &Value) -> Vec<String> {
@@ -31,6 +32,7 @@ pub(super) fn all(template: &Value) -> Vec<String> {
     }
     found.extend(always_left_out(&scenarios));
     found.extend(settings(&scenarios));
+    found.extend(understands(&scenarios));
     found.sort();
     found.dedup();
     found
@@ -158,6 +160,10 @@ fn versions(template: &Value) -> Vec<String> {
             }
         }
     }
+    // What the program was written for.
+    let spoken = azure::resource_manager::API_VERSION.to_owned();
+    let web = by_provider.entry("Microsoft.Web".to_owned());
+    web.or_default().insert(spoken);
     for (provider, versions) in by_provider {
         if versions.len() != 1 {
             found.push(format!("{provider} is spoken to in versions {versions:?}"));
@@ -343,7 +349,7 @@ fn rights(scenario: &Scenario) -> Vec<String> {
         })
         .filter_map(Value::as_str)
         .collect();
-    let needed: BTreeSet<&str> = ARM_ACTIONS.into_iter().collect();
+    let needed = arm_actions();
     for action in allowed.difference(&needed) {
         found.push(format!(
             "the role allows {action}, which the program does not do"
@@ -473,15 +479,15 @@ fn settings(scenarios: &[Scenario]) -> Vec<String> {
             }
         }
     }
-    let by = |name: &str| APP_SETTINGS.iter().find(|(known, _)| *known == name);
+    let by = |name: &str| APP_SETTINGS.iter().find(|(known, ..)| *known == name);
     for name in &set {
         match by(name) {
             None => found.push(format!("nobody reads the app setting {name}")),
-            Some((_, SetBy::Template | SetBy::TemplateOrItself)) => {}
-            Some((_, other)) => found.push(format!("{name} is set here, and by {other:?}")),
+            Some((_, SetBy::Template | SetBy::TemplateOrItself, _)) => {}
+            Some((_, other, _)) => found.push(format!("{name} is set here, and by {other:?}")),
         }
     }
-    for (name, set_by) in APP_SETTINGS {
+    for (name, set_by, _) in APP_SETTINGS {
         let is_ours = matches!(set_by, SetBy::Template | SetBy::TemplateOrItself);
         if is_ours && !set.contains(*name) {
             found.push(format!("the app setting {name} is read and not set"));

@@ -84,7 +84,10 @@ pub(super) fn scenarios(template: &Value) -> Vec<Scenario> {
                         "Update Manifest URL",
                         json!("https://releases.example.net/manifest.json"),
                     ),
-                    ("Update Public Key", json!("MCowBQYDK2VwAyEA")),
+                    (
+                        "Update Public Key",
+                        json!("ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+                    ),
                     ("Cloud", json!("gcc")),
                     ("Collector Source ID", json!("given-source")),
                     ("Collector Host ID", json!("given-host")),

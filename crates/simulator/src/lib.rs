@@ -19,6 +19,7 @@ mod control;
 mod delivery;
 mod error;
 mod faults;
+mod functions_host;
 mod hec;
 mod http;
 mod microsoft;
@@ -38,6 +39,10 @@ pub use azure::{Role, Site, SiteChange, SiteState};
 pub use clock::SimClock;
 pub use error::Error;
 pub use faults::{Fault, FaultAction};
+pub use functions_host::{
+    FunctionsHost, FunctionsHostError, FunctionsHostOptions, Invocation, LogLine, LogSource,
+    Outcome, ServerTls,
+};
 pub use microsoft::corpus::Corpus;
 pub use options::{
     AlertLogicOptions, AzureOptions, ContentType, HecOptions, Options, UnknownContentType,

@@ -18,7 +18,8 @@ use crate::server::{Service, serve};
 use crate::tls::{Tls, client_config};
 use crate::world::{Origins, World};
 use crate::{
-    Error, Exchange, Fault, Options, Progress, Requests, SimClock, SinkVerdict, Site, Verdict,
+    Error, Exchange, Fault, Options, Progress, Requests, ServerTls, SimClock, SinkVerdict, Site,
+    Verdict,
 };
 
 /// A tenant that the simulated Microsoft knows, with the application that may read its audit records.
@@ -38,6 +39,7 @@ pub struct SimulatedTenant {
 pub struct Simulator {
     world: Arc<World>,
     ca_pem: Option<String>,
+    server_tls: Option<ServerTls>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Taken when it is dropped: a runtime must not be dropped by blocking inside another one.
@@ -133,6 +135,7 @@ impl Simulator {
         }
         Ok(Self {
             world,
+            server_tls: tls.as_ref().map(|tls| ServerTls(Arc::clone(&tls.server))),
             ca_pem: tls.map(|tls| tls.ca_pem),
             stop,
             tasks,
@@ -185,6 +188,12 @@ impl Simulator {
     /// The certificate to trust, in PEM; none without TLS.
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
+    }
+
+    /// What the services prove themselves with, for another server that is to be trusted by the same clients; none without
+    /// TLS.
+    pub fn server_tls(&self) -> Option<ServerTls> {
+        self.server_tls.clone()
     }
 
     /// The tenants and their credentials.

@@ -5,6 +5,7 @@
 mod alertlogic;
 mod azure;
 mod client;
+mod functions_host;
 mod hec;
 mod microsoft;
 mod webhook;

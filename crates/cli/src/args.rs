@@ -48,6 +48,15 @@ pub(crate) struct ConfigArg {
     pub(crate) config: Option<PathBuf>,
 }
 
+/// Where the app settings are, for a function that is run once on this machine.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SettingsArg {
+    /// The app settings: a local.settings.json. Without it ./local.settings.json, where there is one. Environment
+    /// variables go over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Collect until stopped.
@@ -81,6 +90,25 @@ pub(crate) enum Command {
     Config {
         #[command(subcommand)]
         action: ConfigAction,
+    },
+    /// The custom handler of an Azure function app. The Functions host starts it.
+    Function,
+    /// Take one notification as the function O365WebHook does, and deliver what it names.
+    Webhook {
+        #[command(flatten)]
+        settings: SettingsArg,
+        /// The notification's body: a file of JSON, or - for standard input.
+        #[arg(default_value = "-", value_name = "FILE")]
+        notification: PathBuf,
+    },
+    /// The function app as one zip to deploy. Its SHA-256 goes to standard output.
+    Package {
+        /// The zip to write.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+        /// The program to put in: this collector, built for Linux on x86-64. Without it, the one that is running.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
     },
     /// A completion script for a shell.
     Completions {

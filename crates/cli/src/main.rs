@@ -3,6 +3,7 @@
 mod args;
 mod assembly;
 mod commands;
+mod functions;
 mod logging;
 mod output;
 mod signals;
@@ -61,9 +62,8 @@ fn main() -> ExitCode {
         Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::say(format_args!("o365-collector: {error:#}"));
-            let is_configuration = error
-                .downcast_ref::<collector::config::ConfigErrors>()
-                .is_some();
+            let is_configuration = error.is::<collector::config::ConfigErrors>()
+                || error.is::<functions::local::SettingsError>();
             if is_configuration {
                 exit::BAD_CONFIGURATION
             } else {

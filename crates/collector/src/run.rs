@@ -18,9 +18,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use crate::deliver::{PassCounts, Turn};
+
 use crate::clock::Clock;
 use crate::config::{Config, FetchConfig, PollConfig, WebhookConfig};
-use crate::deliver::{Choice, Deliverer, Doubts, Health, PassCounts, Pauses, Turn, chain};
+use crate::deliver::{Choice, Deliverer, Doubts, Health, Pauses, chain};
 use crate::discover::notify::Feeds;
 use crate::discover::poll::{self, poll_content};
 use crate::http::Transport;
@@ -371,6 +373,20 @@ impl Pipeline {
                 () = stop.cancelled() => {}
             }
         }
+    }
+
+    /// Delivers all that is due, without looking for more.
+    ///
+    /// # Errors
+    /// Only when the ledger cannot lease.
+    ///
+    /// # If interrupted
+    /// As [`Pipeline::run_once`].
+    pub async fn deliver_due_once(
+        &self,
+        stop: &CancellationToken,
+    ) -> Result<PassCounts, ledger::Error> {
+        self.deliver_once(Choice::Due, stop).await
     }
 
     /// Delivers the blobs that [`Pipeline::deliver_blob`] asks for, until `stop` is set; then ends what is under way

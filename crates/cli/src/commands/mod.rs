@@ -3,10 +3,12 @@
 mod config;
 mod demo;
 mod documents;
+mod package;
 mod run;
 mod simulate;
 mod status;
 mod subscriptions;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,7 @@ use collector::env::ProcessEnv;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, Command, ConfigArg};
+use crate::functions::{self, local::LocalSettings};
 
 /// Does what was asked for, or as much of it as there is time for until `stop`.
 pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
@@ -27,6 +30,15 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
             subscriptions::subscriptions(&load(&config)?, action).await
         }
         Command::Config { action } => config::config(action),
+        Command::Function => functions::serve(stop).await,
+        Command::Webhook {
+            settings,
+            notification,
+        } => {
+            let settings = LocalSettings::read(settings.settings.as_deref())?;
+            webhook::webhook(&settings, &notification, stop).await
+        }
+        Command::Package { output, binary } => package::package(&output, binary.as_deref()),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man => documents::man(),
     }

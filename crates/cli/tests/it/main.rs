@@ -5,6 +5,7 @@
 mod configuration;
 mod door;
 mod end_to_end;
+mod functions;
 mod kill;
 mod pipes;
 mod places;

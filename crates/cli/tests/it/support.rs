@@ -78,8 +78,24 @@ impl Running {
     }
 
     pub(crate) fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// As the kernel counts it, in KiB.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.unwrap().parse().unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
         let status = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
+            .args([signal, &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(status.success());
@@ -185,7 +201,7 @@ impl Simulation {
         assert_eq!(verdict["is_clean"], true, "{verdict:#}");
     }
 
-    fn client(&self) -> reqwest::Client {
+    pub(crate) fn client(&self) -> reqwest::Client {
         let ca = fs::read(self.dir.path().join("ca.pem")).unwrap();
         let ca = reqwest::Certificate::from_pem(&ca).unwrap();
         drop(rustls::crypto::ring::default_provider().install_default());

@@ -36,7 +36,7 @@ const EDGES: [(&str, &[&str], &[&str]); 7] = [
 const OUTSIDE_EDGES: [(&str, &[&str]); 4] = [
     ("rusqlite", &["ledger"]),
     ("clap", &["cli"]),
-    ("axum", &["collector", "simulator"]),
+    ("axum", &["cli", "collector", "simulator"]),
     ("askama", &["collector"]),
 ];
 

@@ -1,0 +1,206 @@
+//! What the functions do. Each is one bounded step of what the long-running host does all the time.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use azure::functions::{Error, Invocation, Reply};
+use collector::config::Config;
+use collector::run::{Pipeline, Turn};
+use collector::web;
+use ledger::{BlobName, Ledger};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::warn;
+
+use super::manifest::Function;
+use super::statistics::Statistics;
+use crate::assembly::Assembly;
+
+/// The collector, as far as invocations call it.
+pub(crate) struct App {
+    assembly: Assembly,
+    web: Router,
+    statistics: Arc<Statistics>,
+    /// Held by the poll that is under way: the platform runs one at a time, and a second would only list the same.
+    polling: Mutex<()>,
+}
+
+/// What a function was called with.
+pub(crate) enum Called {
+    /// The host's own words.
+    Invoked(Invocation),
+    /// Something else.
+    Unreadable(Error),
+}
+
+/// What came of an invocation.
+pub(crate) enum Outcome {
+    /// It did what it is for. Lines for the host's log.
+    Done(Vec<String>),
+    /// It did not, for these reasons; the host counts it as failed.
+    Failed(Vec<String>),
+    /// It has an answer of its own.
+    Answered { is_error: bool, reply: Reply },
+}
+
+impl Outcome {
+    pub(crate) fn done(line: impl Into<String>) -> Self {
+        Self::Done(vec![line.into()])
+    }
+
+    pub(crate) fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed(vec![reason.into()])
+    }
+
+    pub(crate) fn is_error(&self) -> bool {
+        match self {
+            Self::Done(_) => false,
+            Self::Failed(_) => true,
+            Self::Answered { is_error, .. } => *is_error,
+        }
+    }
+
+    pub(crate) fn into_reply(self) -> Reply {
+        match self {
+            Self::Done(lines) | Self::Failed(lines) => Reply::default().logs(lines),
+            Self::Answered { reply, .. } => reply,
+        }
+    }
+}
+
+impl App {
+    /// The collector of this configuration, ready to be called.
+    pub(crate) async fn build(
+        config: &Config,
+        statistics: Arc<Statistics>,
+    ) -> anyhow::Result<Self> {
+        let config = config.clone();
+        // Opening a ledger and reading roots of trust keep a thread.
+        let assembly = tokio::task::spawn_blocking(move || Assembly::build(&config)).await??;
+        assembly.pipeline.start().await?;
+        Ok(Self {
+            web: web::router(assembly.web()),
+            assembly,
+            statistics,
+            polling: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn ledger(&self) -> &dyn Ledger {
+        &*self.assembly.ledger
+    }
+
+    fn pipeline(&self) -> &Pipeline {
+        &self.assembly.pipeline
+    }
+
+    /// Delivers what [`App::call`] is asked to deliver.
+    pub(crate) async fn deliver_until(&self, stop: &CancellationToken) {
+        self.pipeline().deliver_wanted_until(stop).await;
+    }
+
+    /// Answers a request to the webhook.
+    pub(crate) async fn notified(&self, request: Request) -> Response {
+        match self.web.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Does what the function is for, and begins nothing new once `wind_up` is set.
+    pub(crate) async fn call(
+        &self,
+        function: Function,
+        called: Called,
+        wind_up: &CancellationToken,
+    ) -> Outcome {
+        match function {
+            Function::Poll => self.poll(wind_up).await,
+            Function::Deliver => self.deliver(called, wind_up).await,
+            Function::Master | Function::Updater | Function::WebHook => {
+                self.statistics.flush(self.ledger()).await;
+                Outcome::failed("it is not called this way")
+            }
+        }
+    }
+
+    /// Lists every content type, and has what is due delivered.
+    ///
+    /// # If interrupted
+    /// What was listed is noted, and the rest is listed a minute later.
+    async fn poll(&self, wind_up: &CancellationToken) -> Outcome {
+        let Ok(_polling) = self.polling.try_lock() else {
+            return Outcome::done("another poll is under way");
+        };
+        // Without a queue nobody else would deliver.
+        match self.pipeline().run_once(wind_up).await {
+            Ok(step) => {
+                let line = format!(
+                    "{} new blobs, {} delivered with {} records",
+                    step.new_blobs, step.delivery.delivered_blobs, step.delivery.delivered_records
+                );
+                listed(step.failed_listings, line)
+            }
+            Err(cause) => Outcome::failed(format!("the ledger does not answer: {cause}")),
+        }
+    }
+
+    /// Has the one blob delivered that the message names. Whatever becomes of it stands in the ledger, so the message has
+    /// done its work; only when the ledger cannot be asked is it to come again.
+    ///
+    /// # If interrupted
+    /// The blob's lease runs out, and Poll has it announced again.
+    async fn deliver(&self, called: Called, wind_up: &CancellationToken) -> Outcome {
+        let name = match blob_name(called) {
+            Ok(name) => name,
+            // It would come five times and then lie in the poison queue; and nothing is lost with it.
+            Err(reason) => {
+                warn!(
+                    reason,
+                    "a message of the queue names no blob, it is dropped"
+                );
+                return Outcome::done(format!("the message is dropped: {reason}"));
+            }
+        };
+        match self
+            .pipeline()
+            .deliver_blob(name, wind_up.cancelled())
+            .await
+        {
+            Turn::Ended => Outcome::Done(Vec::new()),
+            Turn::NotLeased => Outcome::done(
+                "nothing to do: the blob is settled, not due, or somebody else has it",
+            ),
+            Turn::LedgerFailed => {
+                Outcome::failed("the ledger does not answer, the message comes again")
+            }
+        }
+    }
+}
+
+fn listed(failed_listings: u64, line: String) -> Outcome {
+    match failed_listings {
+        0 => Outcome::done(line),
+        failed => Outcome::Failed(vec![
+            format!("{failed} content types could not be listed, they are tried again in a minute"),
+            line,
+        ]),
+    }
+}
+
+fn blob_name(called: Called) -> Result<BlobName, String> {
+    let invocation = match called {
+        Called::Invoked(invocation) => invocation,
+        Called::Unreadable(error) => return Err(error.to_string()),
+    };
+    let message = invocation
+        .queue_message(Function::Deliver.binding())
+        .map_err(|error| error.to_string())?;
+    message
+        .text
+        .parse()
+        .map_err(|error: ledger::InvalidBlobName| error.to_string())
+}

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::app::App;
-use super::diary::{Diary, LogSource};
+use super::diary::Diary;
 use super::worker::{Instance, Order, State};
 use super::{FunctionsHostError, FunctionsHostOptions, queue_trigger, setup, worker};
 use crate::SiteChange;
@@ -28,6 +28,8 @@ pub(super) struct Inner {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) app: Mutex<Arc<App>>,
     pub(super) settings: Mutex<BTreeMap<String, String>>,
+    /// Why the package that the settings name cannot be run.
+    pub(super) broken: Mutex<Option<String>>,
     pub(super) instances: Mutex<Vec<Arc<Instance>>>,
     /// Counts up, so that no two instances have the same number.
     pub(super) made: AtomicUsize,
@@ -49,6 +51,11 @@ impl Inner {
 
     pub(super) fn settings(&self) -> BTreeMap<String, String> {
         lock(&self.settings).clone()
+    }
+
+    /// Why the package that the settings name cannot be run.
+    pub(super) fn broken(&self) -> Option<String> {
+        lock(&self.broken).clone()
     }
 
     pub(super) fn instances(&self) -> Vec<Arc<Instance>> {
@@ -142,8 +149,12 @@ impl Inner {
     /// The new settings, the package that they name, and a new handler for each instance.
     pub(super) async fn restart_with(&self, settings: BTreeMap<String, String>) {
         match deployed(&self.client, &self.options.app, &settings).await {
-            Ok(app) => *lock(&self.app) = Arc::new(app),
-            Err(error) => self.diary.log(0, LogSource::Host, error.to_string()),
+            Ok(app) => {
+                *lock(&self.app) = Arc::new(app);
+                *lock(&self.broken) = None;
+            }
+            // Without its package the app does not run, as at the platform: what ran before is not started again.
+            Err(error) => *lock(&self.broken) = Some(error.to_string()),
         }
         *lock(&self.settings) = settings;
         let mut waiting = Vec::new();
@@ -186,7 +197,9 @@ impl Inner {
                         }
                         inner.restart_with(settings).await;
                     }
-                    SiteChange::TriggersSynced | SiteChange::RepositorySynced => {}
+                    // The folder may hold something else by now.
+                    SiteChange::RepositorySynced => inner.restart_with(inner.settings()).await,
+                    SiteChange::TriggersSynced => {}
                 }
             }
         });

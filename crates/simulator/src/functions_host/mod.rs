@@ -125,6 +125,7 @@ impl FunctionsHost {
             environment,
             app: Mutex::new(Arc::new(app)),
             settings: Mutex::new(settings),
+            broken: Mutex::default(),
             instances: Mutex::default(),
             made: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
@@ -227,6 +228,15 @@ impl FunctionsHost {
             inner.ready().await
         })
         .await
+    }
+
+    /// Reads or fetches the app again and restarts every handler, those that stopped for good too, as the platform does when
+    /// it is asked to; waits until the new ones answer.
+    ///
+    /// # Errors
+    /// A handler that does not come up.
+    pub async fn restart(&self) -> Result<(), FunctionsHostError> {
+        self.change_settings(self.settings()).await
     }
 
     /// Waits until the handler of each instance answers.

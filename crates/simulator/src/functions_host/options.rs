@@ -40,6 +40,9 @@ pub struct FunctionsHostOptions {
     pub run_schedules: bool,
     /// Whether queues are listened to.
     pub listen_to_queues: bool,
+    /// The connection string with which the host itself listens to queues, in place of what the app setting that a
+    /// function.json names says: for an app whose own connection is a managed identity.
+    pub queue_connection: Option<String>,
     /// The longest pause between two looks into an empty queue. The real host's is a minute.
     pub queue_pause: Duration,
     /// How long a message is hidden from others at a time; renewed at half of it while its function runs.
@@ -68,6 +71,7 @@ impl FunctionsHostOptions {
             function_timeout: None,
             run_schedules: false,
             listen_to_queues: true,
+            queue_connection: None,
             queue_pause: Duration::from_millis(500),
             message_lease: Duration::from_secs(600),
             visibility_timeout: None,

@@ -73,8 +73,11 @@ fn listeners(
         if inner.is_disabled(function) {
             continue;
         }
-        let account = settings
-            .get(connection)
+        let account = inner
+            .options
+            .queue_connection
+            .as_ref()
+            .or_else(|| settings.get(connection))
             .or_else(|| inner.environment.get(connection));
         let Some(queues) = account.and_then(|text| Queues::connect(text, inner.client.clone()))
         else {

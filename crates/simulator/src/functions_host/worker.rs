@@ -1,6 +1,7 @@
 //! One instance of the app: starts its handler, waits until it answers, restarts it when it ends, and gives up at the third
 //! crash within half an hour.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -168,7 +169,10 @@ async fn run_handler(
     instance: &Arc<Instance>,
     orders: &mut mpsc::UnboundedReceiver<Order>,
 ) -> End {
-    let (mut child, port) = match spawn(inner, instance) {
+    if let Some(reason) = inner.broken() {
+        return End::NeverReady(reason);
+    }
+    let (mut child, port) = match spawn_patiently(inner, instance).await {
         Ok(started) => started,
         Err(error) => return End::NeverReady(format!("the handler cannot be started: {error}")),
     };
@@ -242,6 +246,22 @@ fn terminate(pid: u32) {
 
 #[cfg(not(unix))]
 fn terminate(_: u32) {}
+
+/// A file that was just written cannot be executed while some other process that is being started has yet to let go of it.
+async fn spawn_patiently(
+    inner: &Arc<Inner>,
+    instance: &Arc<Instance>,
+) -> std::io::Result<(Child, u16)> {
+    for _ in 0..100 {
+        match spawn(inner, instance) {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                tokio::time::sleep(READY_POLL).await;
+            }
+            done => return done,
+        }
+    }
+    spawn(inner, instance)
+}
 
 fn spawn(inner: &Arc<Inner>, instance: &Arc<Instance>) -> std::io::Result<(Child, u16)> {
     let app = inner.app();

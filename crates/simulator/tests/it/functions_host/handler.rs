@@ -56,7 +56,8 @@ fn answer(request: &Request) -> Response {
                 "headers": request.headers,
                 "body": request.body,
             })
-            .to_string(),
+            .to_string()
+            .into_bytes(),
         },
     }
 }
@@ -92,7 +93,7 @@ fn invoked(request: &Request) -> Response {
     Response {
         status,
         headers: vec![("content-type", "application/json".to_owned())],
-        body,
+        body: body.into_bytes(),
     }
 }
 

@@ -44,7 +44,7 @@ fn deploy() -> tempfile::TempDir {
         },
         "extensions": {"queues": {"messageEncoding": "none", "batchSize": 4, "maxDequeueCount": 3}},
     });
-    write(&folder.path().join("host.json"), &host.to_string());
+    write(&folder.path().join("host.json"), host.to_string());
     for (name, file) in [
         ("Tick", TIMER),
         ("Hook", HOOK),
@@ -57,8 +57,8 @@ fn deploy() -> tempfile::TempDir {
     folder
 }
 
-fn write(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
+fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+    std::fs::write(path, bytes).unwrap();
 }
 
 fn options(folder: &tempfile::TempDir) -> FunctionsHostOptions {
@@ -325,12 +325,26 @@ async fn settings_replaced_in_resource_manager_restart_the_handlers_with_them() 
 
 #[tokio::test]
 async fn a_zip_runs_as_its_folder_does_and_keeps_what_is_executable() {
+    let folder = deploy();
+    let zip = tempfile::NamedTempFile::new().unwrap();
+    write(zip.path(), zip_of(&folder, "Tick"));
+    let host = FunctionsHost::start(FunctionsHostOptions {
+        app: zip.path().to_owned(),
+        ..options(&folder)
+    })
+    .await
+    .unwrap();
+    assert_eq!(host.functions(), ["Tick"]);
+    assert!(host.fire("Tick").await.unwrap().succeeded());
+    host.stop().await;
+}
+
+/// A package with one timer, whose executable is a script that starts this test binary.
+fn zip_of(folder: &tempfile::TempDir, timer: &str) -> Vec<u8> {
     use std::io::Write as _;
     use zip::write::SimpleFileOptions;
 
-    let folder = deploy();
-    let zip = tempfile::NamedTempFile::new().unwrap();
-    let mut writer = zip::ZipWriter::new(zip.reopen().unwrap());
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let host_json = std::fs::read_to_string(folder.path().join("host.json")).unwrap();
     let mut host_json: Value = serde_json::from_str(&host_json).unwrap();
     host_json["customHandler"]["description"]["defaultExecutablePath"] = json!("bin/handler");
@@ -340,21 +354,56 @@ async fn a_zip_runs_as_its_folder_does_and_keeps_what_is_executable() {
     );
     for (name, text, mode) in [
         ("host.json", host_json.to_string(), 0o644),
-        ("Tick/function.json", TIMER.to_owned(), 0o644),
+        (&format!("{timer}/function.json"), TIMER.to_owned(), 0o644),
         ("bin/handler", script, 0o755),
     ] {
         let entry = SimpleFileOptions::default().unix_permissions(mode);
         writer.start_file(name, entry).unwrap();
         writer.write_all(text.as_bytes()).unwrap();
     }
-    writer.finish().unwrap();
-    let host = FunctionsHost::start(FunctionsHostOptions {
-        app: zip.path().to_owned(),
-        ..options(&folder)
-    })
-    .await
-    .unwrap();
-    assert_eq!(host.functions(), ["Tick"]);
+    writer.finish().unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn the_package_that_a_setting_names_is_fetched_at_each_start() {
+    let folder = deploy();
+    let package = zip_of(&folder, "Work");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    wire::serve(listener, move |request| wire::Response {
+        status: if request.path() == "/good.zip" {
+            200
+        } else {
+            404
+        },
+        body: package.clone(),
+        ..wire::Response::default()
+    });
+    let host = FunctionsHost::start(options(&folder)).await.unwrap();
+    assert_eq!(host.functions().len(), 4);
+    let named = |url: String| {
+        let mut settings = host.settings();
+        settings.insert("WEBSITE_RUN_FROM_PACKAGE".to_owned(), url);
+        settings
+    };
+    host.change_settings(named(format!("{origin}/good.zip")))
+        .await
+        .unwrap();
+    assert_eq!(host.functions(), ["Work"]);
+    assert!(host.fire("Work").await.unwrap().succeeded());
+    // What cannot be fetched cannot be run, and what ran before does not come back by itself.
+    let gone = host
+        .change_settings(named(format!("{origin}/gone.zip?sig=secret")))
+        .await;
+    assert!(gone.is_err());
+    assert!(host.fire("Work").await.is_err());
+    let reason = host.stopped().unwrap();
+    assert!(
+        reason.contains("cannot be fetched") && !reason.contains("secret"),
+        "{reason}"
+    );
+    assert!(host.restart().await.is_err());
+    host.change_settings(named("1".to_owned())).await.unwrap();
     assert!(host.fire("Tick").await.unwrap().succeeded());
     host.stop().await;
 }

@@ -114,10 +114,10 @@ impl QueueService {
                     entry.count += 1;
                     entry.receipt += 1;
                     entry.visible_at = Instant::now() + hidden;
-                    response.body.push_str(&format!(
+                    response.body.extend_from_slice(format!(
                         "<QueueMessage><MessageId>{}</MessageId><PopReceipt>{}</PopReceipt><DequeueCount>{}</DequeueCount><MessageText>{}</MessageText></QueueMessage>",
                         entry.id, entry.receipt, entry.count, entry.xml
-                    ));
+                    ).as_bytes());
                 }
                 response.status = 200;
             }

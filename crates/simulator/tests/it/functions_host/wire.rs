@@ -29,7 +29,7 @@ impl Request {
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: String,
+    pub(super) body: Vec<u8>,
 }
 
 /// Serves each connection on a thread of its own, for as long as the process lives.
@@ -94,6 +94,6 @@ fn write(mut stream: &TcpStream, response: &Response) -> Option<()> {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     text.push_str("\r\n");
-    text.push_str(&response.body);
-    stream.write_all(text.as_bytes()).ok()
+    stream.write_all(text.as_bytes()).ok()?;
+    stream.write_all(&response.body).ok()
 }

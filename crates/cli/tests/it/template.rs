@@ -4,6 +4,7 @@
 mod checks;
 mod evaluate;
 mod expression;
+mod folder;
 mod functions;
 mod program;
 mod scenarios;
@@ -100,6 +101,16 @@ fn the_docs_name_every_right_that_the_role_gives() {
 }
 
 #[test]
+fn the_docs_name_every_function() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/azure.md");
+    let docs = fs::read_to_string(path).unwrap();
+    let listed = docs.split("function list").nth(1).unwrap();
+    let listed = listed.split('#').nth(1).unwrap().lines().next().unwrap();
+    let listed: BTreeSet<String> = listed.split_whitespace().map(str::to_owned).collect();
+    assert_eq!(listed, folder::functions());
+}
+
+#[test]
 fn the_docs_name_no_parameter_that_there_is_not() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/azure.md");
     let docs = fs::read_to_string(path).unwrap().replace('\n', " ");
@@ -145,7 +156,7 @@ fn replace(template: &mut Value, from: &str, to: &str) {
     *template = serde_json::from_str(&text.replace(from, to)).unwrap();
 }
 
-const PLANTED: [Planted; 24] = [
+const PLANTED: [Planted; 26] = [
     (
         "a setting is missing",
         |template| {
@@ -155,6 +166,18 @@ const PLANTED: [Planted; 24] = [
                 .remove("O365_CONTENT_STREAMS");
         },
         "the app setting O365_CONTENT_STREAMS is read and not set",
+    ),
+    (
+        "a schedule under another name",
+        |template| replace(template, r#""MASTER_SCHEDULE""#, r#""MASTERS_SCHEDULE""#),
+        "Master takes %MASTER_SCHEDULE%, which is not set",
+    ),
+    (
+        "a time limit that is not the host's",
+        |template| {
+            settings_of(template)["AzureFunctionsJobHost__functionTimeout"] = json!("00:05:00")
+        },
+        "AzureFunctionsJobHost__functionTimeout is not what host.json has",
     ),
     (
         "a setting that nobody reads",

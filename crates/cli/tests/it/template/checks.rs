@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::evaluate::Deployed;
 use super::expression::{Expression, Text, each_text, kind_of, parse, walk};
+use super::folder::finds_its_settings;
 use super::functions::STORAGE_KEY;
 use super::program::understands;
 use super::scenarios::{SECRET, Scenario, WRITTEN, scenarios};
@@ -29,6 +30,7 @@ pub(super) fn all(template: &Value) -> Vec<String> {
         found.extend(rights(scenario));
         found.extend(dependencies(&scenario.deployed));
         found.extend(kept(scenario));
+        found.extend(finds_its_settings(&scenario.deployed));
     }
     found.extend(always_left_out(&scenarios));
     found.extend(settings(&scenarios));

@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use collector::config::load_app_settings;
 use collector::env::{Lookup, PREFIX};
@@ -13,10 +15,12 @@ use super::evaluate::Deployed;
 use super::scenarios::Scenario;
 use super::settings::{APP_SETTINGS, ReadBy};
 
-/// Mistakes that are none as soon as the program has the parts of it that are being built.
-const NOT_THERE_YET: [&str; 2] = [
+/// What is said of parts of the program that are being built.
+const NOT_THERE_YET: [&str; 4] = [
     "Azure Storage is not available in this version",
     "O365_COLLECTOR_UPDATE__",
+    "O365_COLLECTOR_PREVIOUS_PACKAGE",
+    "WEBSITE_RUN_FROM_PACKAGE",
 ];
 
 /// An environment that notes what it is asked for.
@@ -49,8 +53,6 @@ pub(super) fn understands(scenarios: &[Scenario]) -> Vec<String> {
         };
         if let Err(errors) = load_app_settings(nowhere.path(), &env) {
             let errors = errors.errors().iter().map(ToString::to_string);
-            let errors =
-                errors.filter(|error| !NOT_THERE_YET.iter().any(|part| error.contains(part)));
             found.extend(errors.map(|error| format!("{}: {error}", scenario.name)));
         }
         asked.append(&mut env.asked.borrow_mut());
@@ -74,6 +76,12 @@ pub(super) fn understands(scenarios: &[Scenario]) -> Vec<String> {
             _ => {}
         }
     }
+    let code = code();
+    for (name, _, read_by) in APP_SETTINGS {
+        if *read_by == ReadBy::Program && !code.contains(&format!("\"{name}\"")) {
+            found.push(format!("no code of the program's names {name}"));
+        }
+    }
     // Variables of our own are looked for under the names of all keys that there are; one that is no key is refused.
     let listed = |name: &String| APP_SETTINGS.iter().any(|(known, ..)| known == name);
     for name in asked.iter().filter(|name| !name.starts_with(PREFIX)) {
@@ -83,7 +91,33 @@ pub(super) fn understands(scenarios: &[Scenario]) -> Vec<String> {
             ));
         }
     }
+    found.retain(|found| !NOT_THERE_YET.iter().any(|part| found.contains(part)));
     found
+}
+
+/// The text of the program's own crates, without their tests.
+fn code() -> String {
+    let mut text = String::new();
+    for name in ["azure", "collector", "cli"] {
+        let folder = format!("{}/../{name}/src", env!("CARGO_MANIFEST_DIR"));
+        read_into(Path::new(&folder), &mut text);
+    }
+    text
+}
+
+fn read_into(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("test") {
+            continue;
+        }
+        if path.is_dir() {
+            read_into(&path, text);
+        } else if name.ends_with(".rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
 }
 
 /// What the platform makes of the settings: connection strings under a prefix, and what it adds of its own.

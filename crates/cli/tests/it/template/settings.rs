@@ -77,12 +77,12 @@ pub(super) const APP_SETTINGS: &[(&str, SetBy, ReadBy)] = &[
     (
         "AzureWebJobsStorage__credential",
         SetBy::Template,
-        ReadBy::Program,
+        ReadBy::Host,
     ),
     (
         "AzureWebJobsStorage__clientId",
         SetBy::SomebodyElse,
-        ReadBy::Program,
+        ReadBy::Host,
     ),
     (
         "WEBSITE_RUN_FROM_PACKAGE",

@@ -143,7 +143,7 @@ pub struct Checkin<'a> {
     /// How it is.
     #[serde(flatten)]
     pub health: Health,
-    /// Invocations and errors per function over the last 15 minutes, each an object with one key.
+    /// Invocations and errors per function since the last check-in, each an object with one key.
     pub statistics: Vec<serde_json::Value>,
     /// What was delivered since the last check-in.
     #[serde(serialize_with = "as_log_stats")]
@@ -171,7 +171,8 @@ pub enum Health {
 /// What was delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CollectionStats {
-    /// Bytes of the records' JSON text, the commas between the records of one delivery included.
+    /// Bytes of the records' own JSON text. The original counted the commas between the records of one delivery besides:
+    /// a byte more a record, but for the last of each delivery.
     pub bytes: u64,
     /// Records.
     pub events: u64,

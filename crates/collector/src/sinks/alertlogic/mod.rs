@@ -1,8 +1,9 @@
-//! The `alertlogic` sink: registers one log source per tenant, packs records by compressed size and posts them to ingest.
+//! The `alertlogic` sink: one registered log source per tenant; packs records by compressed size and posts them to ingest.
 //!
 //! Ingest has no idempotency key. A payload whose answer is lost is sent again, so records can arrive twice, never not
 //! at all; what is safe is counted payload by payload, so that a failure repeats no payload that got its yes.
 
+mod account;
 mod bisect;
 mod config;
 mod encode;
@@ -12,6 +13,7 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 
+pub use account::{Account, Tally};
 pub use config::{
     AlertLogicConfig, DEFAULT_API, DEFAULT_PAYLOAD_BYTES, LARGEST_PAYLOAD_BYTES, TenantIdentity,
 };
@@ -22,18 +24,17 @@ use activity_api::TenantId;
 use alertlogic::{
     Error as ServiceError, NextStep,
     aims::Token,
-    azcollect::CollectionStats,
     ingest::{self, Envelope, Packed, Packer, Payload},
 };
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use ledger::{Ledger, SinkName};
-use tokio::sync::Mutex;
 use tracing::debug;
 
 use self::{
+    account::Source,
     bisect::Progress,
-    service::{CallError, Service, Source},
+    service::{CallError, Service},
     statistics::Statistics,
 };
 use super::{Error, Failure, Receipt, Sink};
@@ -53,17 +54,10 @@ const TELLING: SignedDuration = SignedDuration::from_mins(10);
 /// Alert Logic as a sink.
 pub struct AlertLogicSink {
     name: SinkName,
+    account: Arc<Account>,
     service: Arc<Service>,
     packer: Arc<Packer>,
-    tenants: BTreeMap<TenantId, Tenant>,
-}
-
-struct Tenant {
-    identity: TenantIdentity,
-    app_name: String,
-    /// Locked while registering, so that concurrent deliveries register the tenant once.
-    source: Mutex<Option<Arc<Source>>>,
-    statistics: Arc<Statistics>,
+    tenants: BTreeMap<TenantId, Arc<Statistics>>,
 }
 
 impl AlertLogicSink {
@@ -78,56 +72,33 @@ impl AlertLogicSink {
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let is_only_one = tenants.len() == 1;
-        let tenants = tenants.into_iter().map(|identity| {
-            let name = &config.collector_name;
-            let app_name = if is_only_one {
-                name.clone()
-            } else {
-                format!("{name}-{}", identity.tenant)
-            };
-            let tenant = Tenant {
-                app_name,
-                source: Mutex::default(),
-                statistics: Arc::default(),
-                identity,
-            };
-            (tenant.identity.tenant, tenant)
-        });
-        Ok(Self {
+        Ok(Self::of_account(Arc::new(Account::build(
+            config, tenants, http, ledger, clock,
+        )?)))
+    }
+
+    /// A sink for the tenants of this account, which it shares with whoever looks after their registration.
+    #[must_use]
+    pub fn of_account(account: Arc<Account>) -> Self {
+        let service = account.service();
+        let config = service.config();
+        Self {
             name: config.name.clone(),
             packer: Arc::new(Packer::new(
                 config.max_payload_bytes,
                 config.compression_level,
             )),
-            tenants: tenants.collect(),
-            service: Arc::new(Service::build(config, http, ledger, clock)?),
-        })
-    }
-
-    /// What was delivered of a tenant's records since this was asked last, for its check-in. Nothing for a tenant that
-    /// the sink does not know. Kept in memory: a restart forgets it, as it is the service's statistics, not ours.
-    #[must_use]
-    pub fn take_collection_stats(&self, tenant: TenantId) -> Option<CollectionStats> {
-        Some(self.tenants.get(&tenant)?.statistics.take_delivered())
-    }
-
-    async fn source(&self, tenant: &Tenant) -> Result<Arc<Source>, Error> {
-        let mut slot = tenant.source.lock().await;
-        if let Some(source) = &*slot {
-            return Ok(Arc::clone(source));
+            tenants: account
+                .tenants()
+                .map(|tenant| (tenant, Arc::default()))
+                .collect(),
+            service: Arc::clone(service),
+            account,
         }
-        let source = Arc::new(
-            self.service
-                .source(&tenant.identity, &tenant.app_name)
-                .await?,
-        );
-        *slot = Some(Arc::clone(&source));
-        Ok(source)
     }
 
     async fn deliver_records(&self, batch: &Batch, progress: &mut Progress) -> Result<(), Error> {
-        let tenant = self
+        let statistics = self
             .tenants
             .get(&batch.tenant())
             .ok_or_else(|| Error::Refused {
@@ -137,7 +108,7 @@ impl AlertLogicSink {
                     batch.tenant()
                 ),
             })?;
-        let source = self.source(tenant).await?;
+        let source = self.account.source(batch.tenant()).await?;
         while let Some(stretch) = progress.next_stretch() {
             let packed = self
                 .pack(batch, stretch.start, stretch.len(), &source)
@@ -154,19 +125,17 @@ impl AlertLogicSink {
                 None => {
                     progress.accept(payload.message_count);
                     self.packer.note_accepted(payload.body.len());
-                    tenant.statistics.note_delivered(
+                    statistics.note_delivered(
                         payload.message_count,
                         payload.text_bytes,
                         self.service.now(),
                     );
-                    self.report(tenant, &source);
+                    self.report(statistics, &source);
                 }
                 Some(refusal) => self.split(&payload, &refusal, progress)?,
             }
         }
-        let has_accepted_lately = tenant
-            .statistics
-            .has_accepted_since(self.service.now() - TELLING);
+        let has_accepted_lately = statistics.has_accepted_since(self.service.now() - TELLING);
         progress
             .settle(has_accepted_lately)
             .map_err(|reason| self.refused_all(&reason))
@@ -252,8 +221,8 @@ impl AlertLogicSink {
     }
 
     /// Tells the service how much it got, behind the delivery's back: nothing depends on it.
-    fn report(&self, tenant: &Tenant, source: &Arc<Source>) {
-        let Some(mut report) = tenant.statistics.begin_report() else {
+    fn report(&self, statistics: &Arc<Statistics>, source: &Arc<Source>) {
+        let Some(mut report) = statistics.begin_report() else {
             return;
         };
         let (service, source, name) = (

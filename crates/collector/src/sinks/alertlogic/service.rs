@@ -1,5 +1,4 @@
-//! The sink's dealings with everything but ingest itself: a token, addresses, and one registered log source per tenant.
-//! Each is got when it is first needed, by one caller at a time, and kept.
+//! Speaking with the services: a token and addresses, each got when it is first needed, by one caller at a time, and kept.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -9,22 +8,17 @@ use std::{
 use alertlogic::{
     Endpoint, Error as ServiceError, NextStep, Reply,
     aims::{self, Token},
-    azcollect::{
-        self, CollectionConfig, CollectorPath, MANAGED_IDENTITY, Registered, Registration,
-    },
     endpoints::{self, Service as ServiceName},
-    ingest::HostMetadata,
 };
 use bytes::Bytes;
 use http::Request;
 use jiff::{SignedDuration, Timestamp};
 use ledger::Ledger;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use super::{AlertLogicConfig, TenantIdentity};
+use super::AlertLogicConfig;
 use crate::{clock::Clock, http::Transport, sinks::Error};
 
 /// Longer than 10 MB take on a line of 1 Mbit/s, and as long as the vendor's library goes on trying.
@@ -62,23 +56,6 @@ struct Addresses {
     is_recalled: bool,
     azcollect: Option<Endpoint>,
     ingest: Option<Endpoint>,
-}
-
-/// One tenant's log source.
-pub(super) struct Source {
-    pub(super) registered: Registered,
-    pub(super) metadata: HostMetadata,
-}
-
-/// What the ledger keeps of a registration. It is good for the same collector at the same account only.
-#[derive(Serialize, Deserialize)]
-struct RegistrationFact {
-    api: String,
-    account_id: String,
-    #[serde(flatten)]
-    path: CollectorPath,
-    #[serde(flatten)]
-    registered: Registered,
 }
 
 /// What the ledger keeps of the addresses.
@@ -132,6 +109,26 @@ impl Service {
         self.clock.now()
     }
 
+    /// Its settings.
+    pub(super) fn config(&self) -> &AlertLogicConfig {
+        &self.config
+    }
+
+    /// Where AIMS and the endpoints service are.
+    pub(super) fn api(&self) -> &Endpoint {
+        &self.api
+    }
+
+    /// The id of the account that the access key belongs to.
+    pub(super) async fn account_id(&self) -> Result<String, Error> {
+        Ok(self.token().await?.account_id().to_owned())
+    }
+
+    /// Where collectors register and check in.
+    pub(super) async fn azcollect(&self) -> Result<Endpoint, Error> {
+        self.address(ServiceName::Azcollect).await
+    }
+
     /// Where records go.
     pub(super) async fn ingest(&self) -> Result<Endpoint, Error> {
         self.address(ServiceName::Ingest).await
@@ -156,31 +153,6 @@ impl Service {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         since.is_some_and(|since| self.now().duration_since(since) >= FAILING_LONG)
-    }
-
-    /// The tenant's log source: as configured, else as registered before, else registered now.
-    ///
-    /// # If interrupted
-    /// The ids are in the ledger before they are used. Between the service's yes and that they are lost, and the next
-    /// run registers under the same path again.
-    pub(super) async fn source(
-        &self,
-        tenant: &TenantIdentity,
-        app_name: &str,
-    ) -> Result<Source, Error> {
-        let registered = match (&self.config.source_id, &self.config.host_id) {
-            (Some(source_id), Some(host_id)) => Registered {
-                source_id: source_id.clone(),
-                host_id: host_id.clone(),
-            },
-            _ => self.recall_or_register(tenant, app_name).await?,
-        };
-        let local_hostname = self.config.local_hostname.as_deref().unwrap_or(app_name);
-        let metadata = HostMetadata::new(&registered.host_id, local_hostname);
-        Ok(Source {
-            registered,
-            metadata,
-        })
     }
 
     /// Sends a request with a token on it. When that is refused, once more with another one: a token may be revoked
@@ -299,7 +271,7 @@ impl Service {
         let fact = AddressFact {
             api: self.api.to_string(),
             residency: self.config.residency.clone(),
-            account_id: self.token().await?.account_id().to_owned(),
+            account_id: self.account_id().await?,
             azcollect: addresses.azcollect.as_ref().map(ToString::to_string),
             ingest: addresses.ingest.as_ref().map(ToString::to_string),
         };
@@ -309,7 +281,7 @@ impl Service {
     }
 
     async fn recall_addresses(&self, addresses: &mut Addresses) -> Result<(), Error> {
-        let account_id = self.token().await?.account_id().to_owned();
+        let account_id = self.account_id().await?;
         if let Some(fact) = self.recall::<AddressFact>("endpoints").await?
             && fact.api == self.api.as_str()
             && fact.residency == self.config.residency
@@ -326,76 +298,16 @@ impl Service {
         Ok(())
     }
 
-    async fn recall_or_register(
+    pub(super) async fn recall<T: for<'a> Deserialize<'a>>(
         &self,
-        tenant: &TenantIdentity,
-        app_name: &str,
-    ) -> Result<Registered, Error> {
-        let path = CollectorPath {
-            subscription_id: self.config.subscription_id.clone(),
-            resource_group: self.config.resource_group.clone(),
-            app_name: app_name.to_owned(),
-        };
-        let account_id = self.token().await?.account_id().to_owned();
-        let key = tenant.tenant.to_string();
-        if let Some(fact) = self.recall::<RegistrationFact>(&key).await?
-            && fact.path == path
-            && fact.account_id == account_id
-            && fact.api == self.api.as_str()
-        {
-            return Ok(fact.registered);
-        }
-        let registered = self.register(tenant, &path).await?;
-        let fact = RegistrationFact {
-            api: self.api.to_string(),
-            account_id,
-            path,
-            registered,
-        };
-        self.remember(&key, &fact).await?;
-        info!(sink = %self.config.name, tenant = %tenant.tenant, source_id = fact.registered.source_id, "registered");
-        Ok(fact.registered)
-    }
-
-    async fn register(
-        &self,
-        tenant: &TenantIdentity,
-        path: &CollectorPath,
-    ) -> Result<Registered, Error> {
-        let what = "register at azcollect";
-        let azcollect = self.address(ServiceName::Azcollect).await?;
-        let tenant_id = tenant.tenant.to_string();
-        let client_id = tenant.client_id.to_string();
-        // Without a secret the original is a managed identity and says so in its place.
-        let no_secret = SecretString::from(MANAGED_IDENTITY);
-        let secret = tenant.client_secret.as_ref().unwrap_or(&no_secret);
-        let registration = Registration {
-            version: env!("CARGO_PKG_VERSION"),
-            app_tenant_id: &tenant_id,
-            client_id: &client_id,
-            client_secret: self.config.register_client_secret.then_some(secret),
-            config: CollectionConfig {
-                collector_type: azcollect::COLLECTOR_TYPE,
-                office_tenant_id: &tenant_id,
-                content_streams: tenant
-                    .content_types
-                    .iter()
-                    .map(|content_type| content_type.as_str())
-                    .collect(),
-            },
-        };
-        let make =
-            |token: &Token| azcollect::register_request(&azcollect, token, path, &registration);
-        let reply = self.call(what, make).await.map_err(CallError::into_inner)?;
-        azcollect::read_registered(&reply, self.now()).map_err(|error| self.describe(what, &error))
-    }
-
-    async fn recall<T: for<'a> Deserialize<'a>>(&self, key: &str) -> Result<Option<T>, Error> {
+        key: &str,
+    ) -> Result<Option<T>, Error> {
         let key = format!("alertlogic/{}/{key}", self.config.name);
         let fact = self.ledger.recall(&key).await.map_err(Error::Ledger)?;
         let Some(fact) = fact else { return Ok(None) };
         match serde_json::from_str(&fact) {
-            Ok(fact) => Ok(Some(fact)),
+            // Nothing where `null` was remembered: a ledger has no way to forget.
+            Ok(fact) => Ok(fact),
             // Asking the service again is harmless; a delivery that stops because of this is not.
             Err(error) => {
                 warn!(sink = %self.config.name, key, %error, "what was remembered cannot be read");
@@ -404,7 +316,11 @@ impl Service {
         }
     }
 
-    async fn remember(&self, key: &str, fact: &(impl Serialize + Sync)) -> Result<(), Error> {
+    pub(super) async fn remember(
+        &self,
+        key: &str,
+        fact: &(impl Serialize + Sync),
+    ) -> Result<(), Error> {
         let key = format!("alertlogic/{}/{key}", self.config.name);
         let fact = serde_json::to_string(fact).expect("structs of texts always serialize");
         self.ledger

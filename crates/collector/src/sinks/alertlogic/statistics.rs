@@ -1,5 +1,5 @@
-//! What one tenant's deliveries add up to: for its check-in, for the volume reports that follow payloads, and as evidence
-//! that the service takes its payloads.
+//! What one tenant's deliveries add up to: for the volume reports that follow payloads, and as evidence that the service
+//! takes its payloads. What a check-in reports comes from the ledger, which outlives the process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,8 +11,6 @@ pub(super) struct Statistics(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Since the last check-in.
-    delivered: CollectionStats,
     /// Not yet in a report.
     unreported: CollectionStats,
     is_reporting: bool,
@@ -26,14 +24,7 @@ impl Statistics {
         let (events, bytes) = (record_count as u64, text_bytes as u64);
         counts.unreported.events += events;
         counts.unreported.bytes += bytes;
-        counts.delivered.events += events;
-        // The original counts the JSON array it has the records in, less its brackets: commas are in.
-        counts.delivered.bytes += bytes + events.saturating_sub(1);
         counts.accepted_at = Some(now);
-    }
-
-    pub(super) fn take_delivered(&self) -> CollectionStats {
-        std::mem::take(&mut self.lock().delivered)
     }
 
     pub(super) fn has_accepted_since(&self, at: Timestamp) -> bool {

@@ -467,28 +467,6 @@ async fn a_record_is_sent_as_compact_text_and_without_a_time_happens_when_it_is_
 }
 
 #[tokio::test]
-async fn a_checkin_is_told_what_was_delivered_since_the_last() {
-    let rig = Rig::new();
-    let sink = rig.sink();
-    let records = records(5);
-    sink.deliver(&rig.batch(&records).await).await.unwrap();
-    let bytes = records.join(",").len() as u64;
-    let tenant = TENANT.parse().unwrap();
-    assert_eq!(
-        sink.take_collection_stats(tenant),
-        Some(CollectionStats { bytes, events: 5 })
-    );
-    assert_eq!(
-        sink.take_collection_stats(tenant),
-        Some(CollectionStats::default())
-    );
-    assert_eq!(
-        sink.take_collection_stats(OTHER_TENANT.parse().unwrap()),
-        None
-    );
-}
-
-#[tokio::test]
 async fn a_batch_of_an_unknown_tenant_and_an_address_that_is_none_are_refused() {
     let rig = Rig::new();
     let failure = rig

@@ -38,10 +38,10 @@ pub use notification::{
 };
 pub use record_type::record_type_name;
 pub use reply::{
-    ContentBlob, ContentPage, DlpSensitiveType, NotificationsPage, RefusedEntry, Reply,
-    SentNotification, Started, Subscription, SubscriptionWebhook, Subscriptions, WebhookStatus,
-    read_content, read_dlp_sensitive_types, read_notifications_listing, read_start, read_stop,
-    read_subscriptions,
+    AuthIdInForce, ContentBlob, ContentPage, DlpSensitiveType, NotificationsPage, RefusedEntry,
+    Reply, SentNotification, Started, Subscription, SubscriptionWebhook, Subscriptions,
+    WebhookStatus, read_content, read_dlp_sensitive_types, read_notifications_listing, read_start,
+    read_stop, read_subscriptions,
 };
 pub use token::{AccessToken, ClientSecretGrant, CredentialReason, read_token, token_request};
 pub use window::{EmptyWindow, Window, plan_windows};

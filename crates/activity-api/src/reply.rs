@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
@@ -87,7 +88,28 @@ pub struct SubscriptionWebhook {
     pub address: String,
     /// Until when; forever, without it.
     pub expiration: Option<Timestamp>,
+    /// What Microsoft repeats with every notification, so that they are known to be Microsoft's.
+    pub auth_id: Option<AuthIdInForce>,
 }
+
+/// The auth id that Microsoft has for a webhook. A secret: it can be compared, and not be seen.
+#[derive(Clone, Debug)]
+pub struct AuthIdInForce(SecretString);
+
+impl AuthIdInForce {
+    /// Whether it is this one.
+    pub fn is(&self, wanted: &SecretString) -> bool {
+        self.0.expose_secret() == wanted.expose_secret()
+    }
+}
+
+impl PartialEq for AuthIdInForce {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
+    }
+}
+
+impl Eq for AuthIdInForce {}
 
 /// Whether a webhook gets notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -316,6 +338,7 @@ struct RawWebhook {
     status: Option<String>,
     address: Option<String>,
     expiration: Option<String>,
+    auth_id: Option<String>,
 }
 
 impl From<RawWebhook> for SubscriptionWebhook {
@@ -331,6 +354,10 @@ impl From<RawWebhook> for SubscriptionWebhook {
             },
             address: raw.address.unwrap_or_default(),
             expiration: raw.expiration.as_deref().and_then(times::parse_time),
+            auth_id: raw
+                .auth_id
+                .filter(|text| !text.is_empty())
+                .map(|text| AuthIdInForce(text.into())),
         }
     }
 }

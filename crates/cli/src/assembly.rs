@@ -51,7 +51,9 @@ impl Assembly {
         let webhook = match &config.webhook {
             None => None,
             Some(webhook) => Some(Webhook {
-                auth_id: AuthId::new(&webhook.auth_id).context("webhook.auth_id cannot be used")?,
+                auth_id: Some(
+                    AuthId::new(&webhook.auth_id).context("webhook.auth_id cannot be used")?,
+                ),
                 feeds: pipeline.feeds(),
                 news: pipeline.news(),
             }),

@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let tenant: TenantId = TENANT.parse()?;
     let origin: Origin = "https://manage.office.com".parse()?;
     let webhook = Webhook {
-        auth_id: AuthId::new(&SecretString::from(AUTH_ID))?,
+        auth_id: Some(AuthId::new(&SecretString::from(AUTH_ID))?),
         feeds: Feeds::from_iter([(
             Feed::new(origin, tenant, tenant.into()),
             ContentType::ALL.to_vec(),

@@ -9,6 +9,7 @@ pub mod telemetry;
 
 pub mod token;
 
+pub mod auth_ids;
 pub mod microsoft;
 pub mod site;
 pub mod subscriptions;
@@ -22,6 +23,7 @@ pub mod record;
 pub mod run;
 pub mod sinks;
 
+pub mod master;
 pub mod status;
 pub mod web;
 

@@ -188,6 +188,15 @@ impl Pipeline {
         }
     }
 
+    /// Each tenant's door to Microsoft, for whoever else works for the tenants: they share its token and its budget.
+    #[must_use]
+    pub fn doors(&self) -> Vec<(Arc<Microsoft>, Vec<ContentType>)> {
+        self.tenants
+            .iter()
+            .map(|tenant| (Arc::clone(&tenant.microsoft), tenant.content_types.clone()))
+            .collect()
+    }
+
     /// Which notifications are for us.
     #[must_use]
     pub fn feeds(&self) -> Feeds {
@@ -488,9 +497,10 @@ impl Pipeline {
             now,
         );
         match kept.await {
-            Ok(started_count) => {
+            Ok(kept) => {
                 tenant.set_subscribe_at(now + KEEP_SUBSCRIBED_EVERY);
                 self.tenant_works(id);
+                let started_count = kept.started.len();
                 if started_count > 0 {
                     info!(tenant = %id, started_count, "subscriptions started");
                 }

@@ -1,6 +1,7 @@
 //! The state of the collector as plain data, put together from the ledger's numbers and what the running pipeline
 //! knows. The status page, `/api/status` and `o365-collector status` all show this and nothing else.
 
+mod checkin;
 mod live;
 pub(crate) mod text;
 mod view;
@@ -8,6 +9,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use checkin::CheckinView;
 pub use live::Live;
 pub use text::to_text;
 pub use view::{

@@ -72,11 +72,17 @@ pub const WEBHOOK_NOTIFICATIONS_TOTAL: &str = "o365_collector_webhook_notificati
 pub const MEMORY_IN_FLIGHT_BYTES: &str = "o365_collector_memory_in_flight_bytes";
 /// When a content type was last listed successfully.
 pub const LAST_POLL_TIMESTAMP_SECONDS: &str = "o365_collector_last_poll_timestamp_seconds";
+/// Check-ins with Alert Logic, by outcome.
+pub const CHECKINS_TOTAL: &str = "o365_collector_checkins_total";
+/// When Alert Logic last took a check-in.
+pub const LAST_CHECKIN_TIMESTAMP_SECONDS: &str = "o365_collector_last_checkin_timestamp_seconds";
+/// Health errors at the last check-in.
+pub const HEALTH_ERRORS: &str = "o365_collector_health_errors";
 /// Always 1; the label tells the version.
 pub const BUILD_INFO: &str = "o365_collector_build_info";
 
 /// What a counter says, for `/metrics` and the documentation. Name and description.
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 14] = [
     (
         BLOBS_SEEN_TOTAL,
         "Content blobs that became known, by the way they became known.",
@@ -113,6 +119,7 @@ const COUNTERS: [(&str, &str); 13] = [
         THROTTLED_TOTAL,
         "Requests that Microsoft refused with AF429.",
     ),
+    (CHECKINS_TOTAL, "Check-ins with Alert Logic, by outcome."),
     (SINK_BATCHES_TOTAL, "Batches handed to a sink, by outcome."),
     (SINK_RECORDS_TOTAL, "Records that a sink has acknowledged."),
     (
@@ -126,7 +133,7 @@ const COUNTERS: [(&str, &str); 13] = [
 ];
 
 /// As [`COUNTERS`], for values that go up and down.
-const GAUGES: [(&str, &str); 9] = [
+const GAUGES: [(&str, &str); 11] = [
     (
         BUDGET_PER_MINUTE,
         "Requests a minute that the learned budget of a tenant allows.",
@@ -149,6 +156,14 @@ const GAUGES: [(&str, &str); 9] = [
     (
         LAST_POLL_TIMESTAMP_SECONDS,
         "Unix time of the last successful listing.",
+    ),
+    (
+        LAST_CHECKIN_TIMESTAMP_SECONDS,
+        "Unix time of the last check-in that Alert Logic took.",
+    ),
+    (
+        HEALTH_ERRORS,
+        "What was wrong with the collector at its last check-in.",
     ),
     (BUILD_INFO, "Always 1; the version is a label."),
 ];
@@ -391,6 +406,24 @@ pub fn polled(tenant: TenantId, content_type: ContentType, now: Timestamp) {
         ("content_type", content_type.to_string()),
     ];
     gauge!(LAST_POLL_TIMESTAMP_SECONDS, &labels).set(unix_seconds(now));
+}
+
+/// Counts a check-in, and shows how many things were wrong with the collector then.
+pub fn checked_in(
+    sink: &SinkName,
+    tenant: TenantId,
+    is_taken: bool,
+    health_error_count: usize,
+    now: Timestamp,
+) {
+    let labels = [("sink", sink.to_string()), ("tenant", tenant.to_string())];
+    gauge!(HEALTH_ERRORS, &labels).set(health_error_count as f64);
+    if is_taken {
+        gauge!(LAST_CHECKIN_TIMESTAMP_SECONDS, &labels).set(unix_seconds(now));
+    }
+    let [sink, tenant] = labels.map(|(_, value)| value);
+    let outcome = if is_taken { "ok" } else { "failed" };
+    counter!(CHECKINS_TOTAL, "sink" => sink, "tenant" => tenant, "outcome" => outcome).increment(1);
 }
 
 fn stream_counter(name: &'static str, tenant: TenantId, content_type: ContentType, count: u64) {

@@ -8,6 +8,8 @@ use activity_api::{ContentType, TenantId};
 use jiff::{SignedDuration, Timestamp};
 use ledger::SinkName;
 
+use super::CheckinView;
+
 /// Longest text kept of any one failure, in bytes. The cause may quote a server.
 const MAX_WHAT_BYTES: usize = 500;
 /// How long one step of the rate counts. Short enough for a lively page, long enough for few steps.
@@ -27,6 +29,8 @@ pub(super) struct State {
     pub(super) ledger_failing: Option<Trouble>,
     pub(super) tenants: BTreeMap<TenantId, TenantState>,
     pub(super) sinks: BTreeMap<SinkName, SinkState>,
+    /// By sink and tenant.
+    pub(super) checkins: BTreeMap<(String, String), CheckinView>,
     steps: VecDeque<Step>,
 }
 
@@ -87,6 +91,7 @@ impl Live {
             ledger_failing: None,
             tenants: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            checkins: BTreeMap::new(),
             steps: VecDeque::new(),
         })))
     }
@@ -239,6 +244,12 @@ impl Live {
         let trouble = Trouble::again(sink.failing.take(), what, retry_at, now);
         sink.last_trouble = Some(trouble.clone());
         sink.failing = Some(trouble);
+    }
+
+    /// What came of a log source's last check-in.
+    pub fn checked_in(&self, view: CheckinView) {
+        let key = (view.sink.clone(), view.tenant.clone());
+        self.state().checkins.insert(key, view);
     }
 
     /// The ledger has these records as delivered to every sink. What the rates on the status page are taken from.

@@ -255,6 +255,7 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
               "last_error": null
             }
           ],
+          "checkins": [],
           "ledger": {
             "is_answering": true,
             "error": null,

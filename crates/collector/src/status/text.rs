@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{SinkStatus, StatusView, StreamView, TenantStatus, TroubleView};
+use super::{CheckinView, SinkStatus, StatusView, StreamView, TenantStatus, TroubleView};
 
 /// The whole status as text, without colors, every line ended.
 #[must_use]
@@ -78,6 +78,7 @@ fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
             writeln!(out, "    {}", trouble(error, view.taken_at))?;
         }
     }
+    write_checkins(out, view)?;
     writeln!(
         out,
         "\ntotal: {} in {}, {}; {} waiting",
@@ -99,6 +100,38 @@ fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn write_checkins(out: &mut String, view: &StatusView) -> std::fmt::Result {
+    if !view.checkins.is_empty() {
+        writeln!(out, "\ncheck-ins with alert logic")?;
+    }
+    for checkin in &view.checkins {
+        let state = checkin_state(checkin);
+        let source = checkin.source_id.as_deref().unwrap_or("not registered");
+        write!(
+            out,
+            "  {:<20}  {state:<7}  {}, tenant {}",
+            one_line(&checkin.sink),
+            one_line(source),
+            one_line(&checkin.tenant)
+        )?;
+        if let Some(at) = checkin.taken_at {
+            write!(out, ", last {}", relative(at, view.taken_at))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// How a log source is, in a word: what failed stands among the troubles.
+pub(crate) fn checkin_state(checkin: &CheckinView) -> &'static str {
+    match (&checkin.error, &checkin.error_code) {
+        (Some(_), _) => "FAILING",
+        (None, Some(_)) => "error",
+        (None, None) if checkin.taken_at.is_none() => "idle",
+        (None, None) => "ok",
+    }
 }
 
 fn write_streams(out: &mut String, streams: &[StreamView], now: Timestamp) -> std::fmt::Result {

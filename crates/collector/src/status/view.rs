@@ -8,7 +8,7 @@ use ledger::{StreamSummary, Summary};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::live::{SinkState, State, TenantState, Trouble};
-use super::{Live, text};
+use super::{CheckinView, Live, text};
 
 /// How near the expiry of a waiting blob may come before the page calls it trouble. A day is what a person needs to
 /// hear of it and mend the cause.
@@ -42,6 +42,9 @@ pub struct StatusView {
     pub tenants: Vec<TenantView>,
     /// Every configured sink, ordered by name.
     pub sinks: Vec<SinkView>,
+    /// The last check-in of every log source in Alert Logic, ordered by sink and tenant.
+    #[serde(default)]
+    pub checkins: Vec<CheckinView>,
     /// Whether the ledger works.
     pub ledger: LedgerView,
     /// Sums over all tenants.
@@ -270,6 +273,9 @@ fn put_together(
                     .collect()
             })
             .unwrap_or_default(),
+        checkins: state
+            .map(|state| state.checkins.values().cloned().collect())
+            .unwrap_or_default(),
         ledger: LedgerView {
             failing: state
                 .and_then(|state| state.ledger_failing.as_ref())
@@ -486,6 +492,7 @@ fn troubles(view: &StatusView) -> Vec<String> {
             .map_or("", |error| error.what.as_str());
         troubles.push(format!("sink {} fails: {what}", sink.name));
     }
+    troubles.extend(view.checkins.iter().flat_map(CheckinView::troubles));
     for (tenant, stream) in streams() {
         if let Some(error) = &stream.listing_error {
             troubles.push(format!(
@@ -554,7 +561,10 @@ fn instant<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Err
     serializer.collect_str(at)
 }
 
-fn some_instant<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn some_instant<S: Serializer>(
+    at: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(at),
         None => serializer.serialize_none(),
@@ -567,7 +577,7 @@ fn read_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp,
         .map_err(de::Error::custom)
 }
 
-fn read_some_instant<'de, D: Deserializer<'de>>(
+pub(super) fn read_some_instant<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Timestamp>, D::Error> {
     Option::<String>::deserialize(deserializer)?

@@ -27,7 +27,7 @@ fn list(entries: &[String]) -> Answer {
     Answer::ok(format!("[{}]", entries.join(",")))
 }
 
-async fn keep(scene: &Scene, webhook: Option<&WebhookConfig>) -> Result<usize, Error> {
+async fn kept(scene: &Scene, webhook: Option<&WebhookConfig>) -> Result<Kept, Error> {
     keep_subscribed(
         &scene.door(tenant()),
         &BOTH,
@@ -36,6 +36,11 @@ async fn keep(scene: &Scene, webhook: Option<&WebhookConfig>) -> Result<usize, E
         scene.now(),
     )
     .await
+}
+
+/// How many were started.
+async fn keep(scene: &Scene, webhook: Option<&WebhookConfig>) -> Result<usize, Error> {
+    Ok(kept(scene, webhook).await?.started.len())
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,4 +186,62 @@ async fn a_tenant_that_cannot_be_collected_gets_no_further_start() {
     };
     assert!(matches!(error.next_step(), NextStep::StopTenant(_)));
     assert_eq!(scene.microsoft.count("start/Audit.SharePoint"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_with_another_auth_id_or_none_is_moved_to_ours() {
+    let with = |auth_id: &str| {
+        let hook = format!(r#"{{"status":"enabled","address":"{URL}"{auth_id}}}"#);
+        list(&BOTH.map(|of| subscription(of.as_str(), "enabled", &hook)))
+    };
+    for (auth_id, started_count) in [
+        (r#","authId":"s3cr3t""#, 0),
+        (r#","authId":"another""#, 2),
+        (r#","authId":"""#, 2),
+        (r#","authId":null"#, 2),
+        ("", 2),
+    ] {
+        let scene = Scene::new();
+        scene.microsoft.on("subscriptions", [with(auth_id)]);
+        let started = keep(&scene, Some(&webhook())).await.unwrap();
+        assert_eq!(started, started_count, "{auth_id}");
+        // A list that leaves the auth id out is no reason to start over and over.
+        tokio::time::advance(Duration::from_secs(16 * 60)).await;
+        let started = keep(&scene, Some(&webhook())).await.unwrap();
+        let is_another = auth_id.contains("another");
+        assert_eq!(started, if is_another { 2 } else { 0 }, "{auth_id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_failed_is_told_until_it_is_tried_again() {
+    let scene = Scene::new();
+    scene.microsoft.on(
+        "start/Audit.Exchange",
+        [
+            Answer::refused(400, "AF20020"),
+            Answer::ok(r#"{"status":"enabled"}"#),
+        ],
+    );
+    let first = kept(&scene, None).await.unwrap();
+    let [(ContentType::Exchange, trouble)] = first.troubles.as_slice() else {
+        panic!("{first:?}");
+    };
+    assert!(trouble.contains("AF20020"), "{trouble}");
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(kept(&scene, None).await.unwrap().troubles, first.troubles);
+    tokio::time::advance(Duration::from_secs(15 * 60)).await;
+    assert_eq!(kept(&scene, None).await.unwrap().troubles, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_of_an_earlier_version_is_remembered() {
+    let scene = Scene::new();
+    let fact = format!("subscription-start/{}/Audit.Exchange", tenant());
+    let earlier = (scene.now() - Duration::from_secs(60)).to_string();
+    scene.ledger.remember(&fact, &earlier).await.unwrap();
+    assert_eq!(
+        kept(&scene, None).await.unwrap().started,
+        [ContentType::SharePoint]
+    );
 }

@@ -41,6 +41,7 @@ fn count_everything() {
     sink_batch(&sink, true, 20, Duration::from_millis(500));
     sink_batch(&sink, false, 5, Duration::from_millis(500));
     sink_failing(&sink, true);
+    checked_in(&sink, tenant, true, 2, now);
     ledger_committed(LedgerOperation::NoteSeen, Duration::from_millis(5));
     ledger_failed(LedgerOperation::Lease);
     ledger_state(&Summary {
@@ -75,8 +76,11 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # HELP o365_collector_blobs_seen_total Content blobs that became known, by the way they became known.
         # HELP o365_collector_budget_per_minute Requests a minute that the learned budget of a tenant allows.
         # HELP o365_collector_build_info Always 1; the version is a label.
+        # HELP o365_collector_checkins_total Check-ins with Alert Logic, by outcome.
         # HELP o365_collector_delivery_latency_seconds Seconds from Microsoft making a content blob available to its delivery.
         # HELP o365_collector_fetch_seconds Seconds from the request for a content blob to its last byte.
+        # HELP o365_collector_health_errors What was wrong with the collector at its last check-in.
+        # HELP o365_collector_last_checkin_timestamp_seconds Unix time of the last check-in that Alert Logic took.
         # HELP o365_collector_last_poll_timestamp_seconds Unix time of the last successful listing.
         # HELP o365_collector_ledger_commit_seconds Seconds until a ledger write was durable, by operation.
         # HELP o365_collector_ledger_failures_total Ledger operations that failed, by operation.
@@ -101,8 +105,11 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # TYPE o365_collector_blobs_seen_total counter
         # TYPE o365_collector_budget_per_minute gauge
         # TYPE o365_collector_build_info gauge
+        # TYPE o365_collector_checkins_total counter
         # TYPE o365_collector_delivery_latency_seconds histogram
         # TYPE o365_collector_fetch_seconds histogram
+        # TYPE o365_collector_health_errors gauge
+        # TYPE o365_collector_last_checkin_timestamp_seconds gauge
         # TYPE o365_collector_last_poll_timestamp_seconds gauge
         # TYPE o365_collector_ledger_commit_seconds histogram
         # TYPE o365_collector_ledger_failures_total counter
@@ -128,10 +135,13 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         o365_collector_blobs_seen_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange",via="notification"} 1
         o365_collector_budget_per_minute{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 2000
         o365_collector_build_info{version="VERSION"} 1
+        o365_collector_checkins_total{sink="file",tenant="bf8d32d3-1c13-4487-af02-80dba2236485",outcome="ok"} 1
         o365_collector_delivery_latency_seconds_count{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_delivery_latency_seconds_sum{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 30
         o365_collector_fetch_seconds_count{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_fetch_seconds_sum{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 0.25
+        o365_collector_health_errors{sink="file",tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 2
+        o365_collector_last_checkin_timestamp_seconds{sink="file",tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 1784145630
         o365_collector_last_poll_timestamp_seconds{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1784145630
         o365_collector_ledger_commit_seconds_count{operation="note_seen"} 1
         o365_collector_ledger_commit_seconds_sum{operation="note_seen"} 0.005

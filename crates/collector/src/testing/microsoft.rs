@@ -141,7 +141,8 @@ pub(crate) struct FakeMicrosoft {
 impl FakeMicrosoft {
     /// What requests of a kind get, one after another; the last answer is given from then on. Kinds: `token`,
     /// `token/<tenant>`, `subscriptions`, `start/<content type>`, `content/<content type>`, `page/<name>`, `blob/<name>`;
-    /// at Resource Manager `site`, `settings/list`, `settings` (the put), `sync`, `syncfunctiontriggers`.
+    /// at Resource Manager `site`, `settings/list`, `settings` (the put), `sync`, `syncfunctiontriggers`;
+    /// at Alert Logic `aims`, `endpoint/<service>`, `register`, `checkin`, `deregister`.
     pub(crate) fn on(&self, kind: &str, answers: impl IntoIterator<Item = Answer>) {
         self.script
             .lock()
@@ -185,6 +186,15 @@ impl FakeMicrosoft {
             }
         }
         match kinds[0].split('/').next().unwrap() {
+            "aims" => Answer::ok(
+                r#"{"authentication":{"account":{"id":"1342"},"token":"aims-token","token_expiration":4070908800}}"#,
+            ),
+            "endpoint" => {
+                let service = kinds[0].strip_prefix("endpoint/").unwrap();
+                Answer::ok(format!(r#"{{"{service}":"{service}.example.net"}}"#))
+            }
+            "register" => Answer::ok(r#"{"source":{"id":"source-id","host":{"id":"host-id"}}}"#),
+            "checkin" | "deregister" => Answer::ok("{}"),
             "token" => {
                 let mut count = self.token_count.lock().unwrap();
                 *count += 1;
@@ -213,7 +223,16 @@ fn kinds(request: &http::Request<Bytes>) -> Vec<String> {
             .unwrap_or_default()
             .to_owned()
     };
+    if path.contains("/azcollect/v1/") {
+        return vec![match request.method().as_str() {
+            "DELETE" => "deregister".to_owned(),
+            _ if path.contains("/checkin/") => "checkin".to_owned(),
+            _ => "register".to_owned(),
+        }];
+    }
     match (folder, name) {
+        (_, "authenticate") => vec!["aims".to_owned()],
+        (service, "endpoint") => vec![format!("endpoint/{service}")],
         (_, "token") => vec![
             format!("token/{}", path.split('/').nth(1).unwrap()),
             "token".to_owned(),

@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
 pub use ask::{AskError, ask_status};
+pub(crate) use auth::ASK_AGAIN;
 pub use auth::{AuthId, InvalidAuthId};
 pub use serve::{Patience, serve, serve_with};
 
@@ -52,6 +53,7 @@ struct Inside {
     telemetry: Telemetry,
     clock: Arc<dyn Clock>,
     webhook: Option<Webhook>,
+    auth_ids: auth::Remembered,
     notifications: Semaphore,
     summary: Mutex<Option<Counted>>,
     request_count: AtomicU64,
@@ -60,8 +62,9 @@ struct Inside {
 /// What the webhook needs to know, when there is one.
 #[derive(Debug)]
 pub struct Webhook {
-    /// What requests must carry.
-    pub auth_id: AuthId,
+    /// What requests must carry, unless they carry one that [`auth_ids`](crate::auth_ids) has put in force. Nothing
+    /// where only those count.
+    pub auth_id: Option<AuthId>,
     /// What notifications may name.
     pub feeds: Feeds,
     /// Told when a notification brought blobs that were not known.
@@ -91,6 +94,7 @@ impl WebState {
             telemetry,
             clock,
             webhook,
+            auth_ids: auth::Remembered::default(),
             notifications: Semaphore::new(webhook::MAX_NOTIFICATIONS_IN_FLIGHT),
             summary: Mutex::new(None),
             request_count: AtomicU64::new(0),

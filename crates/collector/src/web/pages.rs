@@ -10,7 +10,9 @@ use serde_json::json;
 
 use super::WebState;
 use super::reply::{Refusal, RequestId, causes};
-use crate::status::{SinkStatus, SinkView, StatusView, TenantStatus, TroubleView, text};
+use crate::status::{
+    CheckinView, SinkStatus, SinkView, StatusView, TenantStatus, TroubleView, text,
+};
 use crate::telemetry;
 
 /// The page, written without knowledge of anything but the [`StatusView`].
@@ -161,6 +163,14 @@ impl StatusPage {
             SinkStatus::Ok => "ok",
             SinkStatus::Failing => "failing",
             SinkStatus::Idle => "idle",
+        }
+    }
+
+    fn checkin_state(&self, checkin: &CheckinView) -> &'static str {
+        match text::checkin_state(checkin) {
+            "ok" => "ok",
+            "idle" => "idle",
+            _ => "failing",
         }
     }
 

@@ -78,7 +78,7 @@ impl Door {
         let content_types = vec![ContentType::AzureActiveDirectory, ContentType::Exchange];
         live.add_tenant(tenant, &content_types);
         let webhook = has_webhook.then(|| Webhook {
-            auth_id: AuthId::new(&SecretString::from(AUTH_ID)).unwrap(),
+            auth_id: Some(AuthId::new(&SecretString::from(AUTH_ID)).unwrap()),
             feeds: Feeds::from_iter([(Feed::new(origin, tenant, tenant.into()), content_types)]),
             news: Arc::default(),
         });

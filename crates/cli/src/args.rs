@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use activity_api::ContentType;
+use activity_api::{ContentType, TenantId};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use collector::env;
@@ -85,6 +85,13 @@ pub(crate) enum Command {
         config: ConfigArg,
         #[command(subcommand)]
         action: SubscriptionsAction,
+    },
+    /// Alert Logic's log sources, by hand: what a running collector does by itself.
+    Alertlogic {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(subcommand)]
+        action: AlertlogicAction,
     },
     /// The configuration: its defaults, its present values, its schema.
     Config {
@@ -213,6 +220,24 @@ pub(crate) enum SubscriptionsAction {
         #[arg(required = true, value_parser = content_type_parser(), ignore_case = true)]
         content_types: Vec<ContentType>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertlogicAction {
+    /// Register each tenant's log source, or tell of changes: the same place gets the same ids.
+    Register(TenantArg),
+    /// Deregister each tenant's log source and forget its ids.
+    Deregister(TenantArg),
+    /// Check health, look after the subscriptions, and check in.
+    Checkin(TenantArg),
+}
+
+/// Which tenants.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TenantArg {
+    /// Only this tenant; without it, every tenant that is configured.
+    #[arg(long, value_name = "ID")]
+    pub(crate) tenant: Option<TenantId>,
 }
 
 #[derive(Debug, Subcommand)]

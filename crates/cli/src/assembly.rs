@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use collector::clock::{Clock, SystemClock};
 use collector::config::{Config, LedgerConfig, SinkConfig};
 use collector::http::{Client, Transport};
+use collector::master::Master;
 use collector::run::Pipeline;
 use collector::sinks::Sink;
-use collector::sinks::alertlogic::{AlertLogicSink, TenantIdentity};
+use collector::sinks::alertlogic::{Account, AlertLogicConfig, AlertLogicSink, TenantIdentity};
 use collector::sinks::file::FileSink;
 use collector::sinks::splunk_hec::SplunkHecSink;
 use collector::sinks::stdout::StdoutSink;
@@ -23,6 +24,9 @@ use ledger::{Ledger, SqliteLedger};
 pub(crate) struct Assembly {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) pipeline: Pipeline,
+    pub(crate) master: Master,
+    /// One for each `alertlogic` sink.
+    pub(crate) accounts: Vec<Arc<Account>>,
     pub(crate) clock: Arc<dyn Clock>,
     web: WebState,
 }
@@ -35,10 +39,11 @@ impl Assembly {
         let live = Live::new(clock.now());
         let ledger = open_ledger(&config.ledger)?;
         let http: Arc<dyn Transport> = Arc::new(Client::build(config.tls.ca_pem.as_deref())?);
+        let mut accounts = Vec::new();
         let sinks = config
             .sinks
             .iter()
-            .map(|sink| build_sink(sink, config, &http, &ledger, &clock))
+            .map(|sink| build_sink(sink, config, &http, &ledger, &clock, &mut accounts))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let pipeline = Pipeline::new(
             config,
@@ -48,16 +53,29 @@ impl Assembly {
             Arc::clone(&clock),
             live.clone(),
         );
-        let webhook = match &config.webhook {
+        let master = Master::build(
+            config,
+            accounts.clone(),
+            pipeline.doors(),
+            &http,
+            Arc::clone(&ledger),
+            Arc::clone(&clock),
+            live.clone(),
+        )
+        .context("the function app cannot be asked for at resource manager")?;
+        let auth_id = match &config.webhook {
             None => None,
-            Some(webhook) => Some(Webhook {
-                auth_id: Some(
-                    AuthId::new(&webhook.auth_id).context("webhook.auth_id cannot be used")?,
-                ),
-                feeds: pipeline.feeds(),
-                news: pipeline.news(),
-            }),
+            Some(webhook) => {
+                Some(AuthId::new(&webhook.auth_id).context("webhook.auth_id cannot be used")?)
+            }
         };
+        // A function app has its address without a setting; until there is an auth id, nobody is let in.
+        let has_webhook = auth_id.is_some() || config.site.is_some();
+        let webhook = has_webhook.then(|| Webhook {
+            auth_id,
+            feeds: pipeline.feeds(),
+            news: pipeline.news(),
+        });
         let web = WebState::new(
             Arc::clone(&ledger),
             live.clone(),
@@ -68,6 +86,8 @@ impl Assembly {
         Ok(Self {
             ledger,
             pipeline,
+            master,
+            accounts,
             clock,
             web,
         })
@@ -115,32 +135,42 @@ fn cannot_open(path: &Path, error: &ledger::Error) -> String {
     format!("{told}: {mend}")
 }
 
+/// The log sources of one `alertlogic` sink.
+fn build_account(
+    sink: &AlertLogicConfig,
+    config: &Config,
+    http: &Arc<dyn Transport>,
+    ledger: &Arc<dyn Ledger>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Account> {
+    let tenants = config.tenants.iter().map(|tenant| TenantIdentity {
+        tenant: tenant.id,
+        client_id: tenant.client_id,
+        client_secret: tenant.credential.client_secret().cloned(),
+        content_types: tenant.content_types.clone(),
+    });
+    Ok(Account::build(
+        sink.clone(),
+        tenants.collect(),
+        Arc::clone(http),
+        Arc::clone(ledger),
+        Arc::clone(clock),
+    )?)
+}
+
 fn build_sink(
     sink: &SinkConfig,
     config: &Config,
     http: &Arc<dyn Transport>,
     ledger: &Arc<dyn Ledger>,
     clock: &Arc<dyn Clock>,
+    accounts: &mut Vec<Arc<Account>>,
 ) -> anyhow::Result<Arc<dyn Sink>> {
     Ok(match sink {
         SinkConfig::AlertLogic(sink) => {
-            let tenants = config
-                .tenants
-                .iter()
-                .map(|tenant| TenantIdentity {
-                    tenant: tenant.id,
-                    client_id: tenant.client_id,
-                    client_secret: tenant.credential.client_secret().cloned(),
-                    content_types: tenant.content_types.clone(),
-                })
-                .collect();
-            Arc::new(AlertLogicSink::build(
-                sink.clone(),
-                tenants,
-                Arc::clone(http),
-                Arc::clone(ledger),
-                Arc::clone(clock),
-            )?)
+            let account = Arc::new(build_account(sink, config, http, ledger, clock)?);
+            accounts.push(Arc::clone(&account));
+            Arc::new(AlertLogicSink::of_account(account))
         }
         SinkConfig::File(sink) => Arc::new(FileSink::build(sink.clone(), Arc::clone(clock))?),
         SinkConfig::SplunkHec(sink) => Arc::new(SplunkHecSink::build(

@@ -231,34 +231,6 @@ impl Scene {
         let (required, now) = ([sink], self.now());
         let settled = self.ledger.mark_delivered(vec![delivery], &required, now);
         assert!(settled.await.unwrap().iter().all(Result::is_ok));
-            except_tenants: Vec::new(),
-            for_sinks: Vec::new(),
-            only: Vec::new(),
-        };
-<<<<<<< HEAD
-        self.ledger.lease(&request, self.now()).await.unwrap()
-=======
-        let lease = self.ledger.lease(&request, self.now()).await.unwrap();
-        let lease = lease.into_iter().next().unwrap();
-        let sink: SinkName = "alertlogic".parse().unwrap();
-        let commit = SinkCommit {
-            sink: sink.clone(),
-            position: None,
-            acknowledged: vec![(lease.key(), AcknowledgedPart::Whole)],
-            quarantined: Vec::new(),
-        };
-        let acknowledgements = self.ledger.acknowledge(commit, self.now()).await.unwrap();
-        let delivery = Delivery {
-            lease,
-            acknowledgements,
-            record_count,
-            byte_count,
-            quarantined_count: 0,
-        };
-        let (required, now) = ([sink], self.now());
-        let settled = self.ledger.mark_delivered(vec![delivery], &required, now);
-        assert!(settled.await.unwrap().iter().all(Result::is_ok));
->>>>>>> eed1d5a (collector: Master, the control plane, for the function app and the long-running host)
     }
 
     /// The numbers of [`TENANT`]'s [`CONTENT_TYPE`].

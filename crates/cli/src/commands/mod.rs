@@ -1,5 +1,6 @@
 //! One module a command.
 
+mod alertlogic;
 mod config;
 mod demo;
 mod documents;
@@ -28,6 +29,9 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
         Command::Status { config, format } => status::status(&load(&config)?, format).await,
         Command::Subscriptions { config, action } => {
             subscriptions::subscriptions(&load(&config)?, action).await
+        }
+        Command::Alertlogic { config, action } => {
+            alertlogic::alertlogic(&load(&config)?, action, stop).await
         }
         Command::Config { action } => config::config(action),
         Command::Function => functions::serve(stop).await,

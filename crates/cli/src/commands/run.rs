@@ -51,7 +51,10 @@ pub(super) async fn run_with_door(
         web::router(assembly.web()),
         async move { closed.cancelled().await },
     ));
-    assembly.pipeline.run_until(stop).await;
+    tokio::join!(
+        assembly.pipeline.run_until(stop),
+        assembly.master.run_until(stop)
+    );
     closing.cancel();
     if let Err(cause) = door.await {
         tracing::error!(%cause, "the door ended by a defect");
@@ -60,6 +63,7 @@ pub(super) async fn run_with_door(
 
 async fn run_once(assembly: &Assembly, stop: &CancellationToken) -> anyhow::Result<ExitCode> {
     assembly.pipeline.start().await?;
+    assembly.master.run_if_due(stop).await;
     let step = assembly.pipeline.run_once(stop).await?;
     info!(
         new_blobs = step.new_blobs,

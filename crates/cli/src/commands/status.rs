@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use collector::clock::{Clock as _, SystemClock};
-use collector::config::{Config, LedgerConfig};
+use collector::config::{Config, LedgerConfig, SinkConfig};
+use collector::master;
 use collector::status::{self, StatusView};
 use collector::web;
 use ledger::{Ledger as _, SqliteLedger};
@@ -17,7 +18,7 @@ pub(super) async fn status(config: &Config, format: Format) -> anyhow::Result<Ex
         Ok(view) => view,
         Err(why) => {
             output::say(format_args!("{why}; from the ledger alone"));
-            read_ledger(&config.ledger).await?
+            read_ledger(config).await?
         }
     };
     match format {
@@ -27,8 +28,8 @@ pub(super) async fn status(config: &Config, format: Format) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-async fn read_ledger(config: &LedgerConfig) -> anyhow::Result<StatusView> {
-    let LedgerConfig::Sqlite { path } = config;
+async fn read_ledger(config: &Config) -> anyhow::Result<StatusView> {
+    let LedgerConfig::Sqlite { path } = &config.ledger;
     let ledger = SqliteLedger::open_read_only(path).with_context(|| {
         format!(
             "the ledger {} cannot be read; has `run` been started yet?",
@@ -36,5 +37,15 @@ async fn read_ledger(config: &LedgerConfig) -> anyhow::Result<StatusView> {
         )
     })?;
     let now = SystemClock.now();
-    Ok(status::view(&ledger.summary(now).await?, None, now))
+    let view = status::view(&ledger.summary(now).await?, None, now);
+    let sources = config.sinks.iter().filter_map(|sink| match sink {
+        SinkConfig::AlertLogic(sink) => Some(&sink.name),
+        _ => None,
+    });
+    let sources = sources.flat_map(|sink| {
+        let tenants = config.tenants.iter();
+        tenants.map(move |tenant| (sink.clone(), tenant.id))
+    });
+    let checkins = master::recall_checkins(&ledger, sources.collect()).await?;
+    Ok(view.with_checkins(checkins))
 }

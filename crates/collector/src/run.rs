@@ -16,7 +16,7 @@ use ledger::{BlobName, Ledger, SinkName};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 pub use crate::deliver::{PassCounts, Turn};
 
@@ -497,13 +497,9 @@ impl Pipeline {
             now,
         );
         match kept.await {
-            Ok(kept) => {
+            Ok(_kept) => {
                 tenant.set_subscribe_at(now + KEEP_SUBSCRIBED_EVERY);
                 self.tenant_works(id);
-                let started_count = kept.started.len();
-                if started_count > 0 {
-                    info!(tenant = %id, started_count, "subscriptions started");
-                }
             }
             Err(subscriptions::Error::Microsoft(error)) => self.note_trouble(id, &error, now),
             Err(subscriptions::Error::Ledger(cause)) => {

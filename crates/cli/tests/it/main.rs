@@ -6,6 +6,7 @@ mod configuration;
 mod door;
 mod end_to_end;
 mod functions;
+mod functions_host;
 mod kill;
 mod pipes;
 mod places;

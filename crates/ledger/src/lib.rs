@@ -31,5 +31,6 @@ pub use lease::{
 pub use ledger::Ledger;
 pub use quarantine::{QuarantinedItem, QuarantinedRecord};
 pub use sink_name::{InvalidSinkName, SinkName};
+pub use store::azure::{AzureLedger, AzureOptions, NotSent, StorageTokens, StorageTransport};
 pub use store::sqlite::SqliteLedger;
 pub use summary::{ListedStretch, StreamSummary, Summary};

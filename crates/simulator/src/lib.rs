@@ -14,6 +14,7 @@
 
 mod alertlogic;
 mod azure;
+mod azurite;
 mod clock;
 mod control;
 mod delivery;
@@ -36,6 +37,7 @@ mod verdict;
 mod world;
 
 pub use azure::{Role, Site, SiteChange, SiteState};
+pub use azurite::Azurite;
 pub use clock::SimClock;
 pub use error::Error;
 pub use faults::{Fault, FaultAction};

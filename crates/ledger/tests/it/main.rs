@@ -5,6 +5,7 @@
     reason = "clippy knows a test by its attribute, and these steps are called from tests"
 )]
 
+mod azure;
 mod conformance;
 mod crash;
 mod model;

@@ -7,6 +7,7 @@ use rusqlite::ErrorCode;
 use rusqlite::types::FromSqlError;
 
 use crate::Error;
+pub(super) use crate::store::stored;
 
 /// What goes wrong inside an operation. Apart from [`Error`] so that SQLite's own type stays out of the crate's
 /// interface while `?` works on it here.
@@ -81,16 +82,6 @@ pub(super) fn corrupt(
         what,
         source: Arc::new(source),
     })
-}
-
-/// An instant as it is stored: milliseconds since 1970, UTC.
-///
-/// The last second of the year 9999 is cut off, because jiff counts milliseconds only up to its beginning: a blob with
-/// such a time could be stored and never be read again.
-pub(super) fn stored(instant: Timestamp) -> i64 {
-    instant
-        .as_millisecond()
-        .min(Timestamp::MAX.as_second().saturating_mul(1_000))
 }
 
 /// A stored instant.

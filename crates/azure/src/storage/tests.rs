@@ -1,0 +1,5 @@
+//! Connection strings, signatures, and replies as the services write them and as nobody should.
+
+mod accounts;
+mod replies;
+mod signatures;

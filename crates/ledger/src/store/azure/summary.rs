@@ -1,0 +1,93 @@
+//! The numbers. Settled blobs are counted as they settle; unsettled ones have rows of their own, and only those are read.
+
+use std::collections::BTreeMap;
+
+use activity_api::{ContentType, TenantId};
+use jiff::Timestamp;
+
+use crate::store::stored;
+use crate::{Error, StreamSummary, Summary};
+
+use super::books::Books;
+use super::listed::Listed;
+use super::names::{between, partition_of};
+use super::quarantined;
+use super::rows::{content_type, instant, to_instant};
+use super::settling::Counts;
+
+/// The properties that are counted by, of all three kinds of rows.
+const SELECT: &str = "PartitionKey,RowKey,Type,CreatedAt,ExpiresAt,LeasedUntil,\
+    Delivered,Quarantined,Expired,Records,Bytes,Until,Stretches,\
+    Stretches1,Stretches2,Stretches3,Stretches4,Stretches5,Stretches6,\
+    Stretches7,Stretches8,Stretches9,Stretches10,Stretches11";
+
+type Streams = BTreeMap<(TenantId, ContentType), StreamSummary>;
+
+pub(super) async fn summary(books: &Books, now: Timestamp) -> Result<Summary, Error> {
+    let now = stored(now);
+    let mut streams = Streams::new();
+    for tenant in books.tenants(true).await? {
+        // Counts (c-), unsettled blobs (d-) and what was listed (l-) lie together, and known blobs (b-) before them.
+        let filter = between(&partition_of(tenant), "c-", "m-");
+        for row in books.door.all(filter, SELECT, usize::MAX).await? {
+            let entity = row.entity;
+            let stream = stream(&mut streams, tenant, content_type(&entity)?);
+            match entity.row.get(..2) {
+                Some("c-") => {
+                    let counts = Counts::read(&entity)?;
+                    stream.delivered_count += counts.delivered;
+                    stream.quarantined_count += counts.quarantined;
+                    stream.expired_count += counts.expired;
+                    stream.delivered_record_count += counts.records;
+                    stream.delivered_byte_count += counts.bytes;
+                }
+                Some("d-") => {
+                    let leased_until = entity.int64("LeasedUntil").unwrap_or(i64::MIN);
+                    let (created_at, expires_at) = (
+                        instant(&entity, "CreatedAt")?,
+                        instant(&entity, "ExpiresAt")?,
+                    );
+                    add_unsettled(stream, leased_until > now, created_at, expires_at);
+                }
+                _ => {
+                    let listed = Listed::read(&entity)?;
+                    stream.listed_until = listed.until.map(to_instant).transpose()?;
+                }
+            }
+        }
+    }
+    for (tenant, content_type, count) in quarantined::record_counts(books).await? {
+        stream(&mut streams, tenant, content_type).quarantined_record_count += count;
+    }
+    Ok(Summary {
+        streams: streams.into_values().collect(),
+    })
+}
+
+fn stream(
+    streams: &mut Streams,
+    tenant: TenantId,
+    content_type: ContentType,
+) -> &mut StreamSummary {
+    streams
+        .entry((tenant, content_type))
+        .or_insert_with(|| StreamSummary::empty(tenant, content_type))
+}
+
+fn add_unsettled(
+    stream: &mut StreamSummary,
+    is_leased: bool,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+) {
+    if is_leased {
+        stream.leased_count += 1;
+    } else {
+        stream.pending_count += 1;
+    }
+    let sooner = |known: Option<Timestamp>, found: Timestamp| {
+        Some(known.map_or(found, |known| known.min(found)))
+    };
+    stream.nearest_pending_expires_at = sooner(stream.nearest_pending_expires_at, expires_at);
+    stream.oldest_pending_created_at = sooner(stream.oldest_pending_created_at, created_at);
+}

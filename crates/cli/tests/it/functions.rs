@@ -71,7 +71,7 @@ impl FunctionApp {
     }
 
     /// What Microsoft lists of one content type, as anybody with the application's secret can see it.
-    fn list_blobs(&self) -> Vec<Value> {
+    pub(crate) fn list_blobs(&self) -> Vec<Value> {
         let microsoft = &self.settings["O365_COLLECTOR_MICROSOFT__LOGIN"];
         let tenant = &self.tenant;
         let feed = format!("{microsoft}/api/v1.0/{tenant}/activity/feed/subscriptions");
@@ -124,6 +124,14 @@ impl FunctionApp {
         })
     }
 
+    /// What Microsoft would post of a listed blob.
+    pub(crate) fn notification(&self, blob: &Value) -> Value {
+        let mut notified = blob.clone();
+        notified["tenantId"] = json!(self.tenant);
+        notified["clientId"] = json!(self.settings["CUSTOMCONNSTR_APP_CLIENT_ID"]);
+        json!([notified])
+    }
+
     /// The ledger's counters.
     fn counters(&self) -> BTreeMap<String, u64> {
         let ledger =
@@ -147,7 +155,7 @@ impl FunctionApp {
     }
 
     /// The simulator's verdict on what Alert Logic got.
-    fn alertlogic(&self) -> Value {
+    pub(crate) fn alertlogic(&self) -> Value {
         let verdict = self.simulation.ask("verdict");
         let sinks = verdict["sinks"].as_array().unwrap();
         let sink = sinks.iter().find(|sink| sink["sink"] == "alertlogic");
@@ -317,10 +325,7 @@ fn a_message_of_the_queue_has_its_blob_delivered_whatever_form_it_has() {
     let app = FunctionApp::new(&["--records", "50", "--records-per-blob", "50"]);
     let handler = app.start();
     let blob = app.list_blobs().remove(0);
-    let mut notified = blob.clone();
-    notified["tenantId"] = json!(app.tenant);
-    notified["clientId"] = json!(app.settings["CUSTOMCONNSTR_APP_CLIENT_ID"]);
-    let notification = json!([notified]);
+    let notification = app.notification(&blob);
     let (status, reply) = handler.notify(AUTH_ID, &notification);
     assert_eq!((status, &reply["new_count"]), (200, &json!(1)), "{reply}");
     let name = json!({"tenant": app.tenant, "content_type": blob["contentType"], "content_id": blob["contentId"]});

@@ -8,6 +8,7 @@ mod end_to_end;
 mod functions;
 mod functions_host;
 mod kill;
+mod local;
 mod pipes;
 mod places;
 mod status;

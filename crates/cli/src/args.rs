@@ -100,6 +100,11 @@ pub(crate) enum Command {
     },
     /// The custom handler of an Azure function app. The Functions host starts it.
     Function,
+    /// Run the function Master once: register, look after subscriptions and health, check in.
+    Master {
+        #[command(flatten)]
+        settings: SettingsArg,
+    },
     /// Take one notification as the function O365WebHook does, and deliver what it names.
     Webhook {
         #[command(flatten)]

@@ -47,6 +47,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Pipeline {
     tenants: Vec<Tenant>,
     webhook: Option<WebhookConfig>,
+    /// Not in a function app: there Master does, with an auth id of its own making that no configuration has at first.
+    keeps_subscriptions: bool,
     poll: PollConfig,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
@@ -177,6 +179,7 @@ impl Pipeline {
         Self {
             tenants,
             webhook: config.webhook.clone(),
+            keeps_subscriptions: config.site.is_none(),
             poll: config.poll,
             ledger,
             clock,
@@ -298,7 +301,9 @@ impl Pipeline {
 
     /// The same for one tenant, all its content types at once: a first listing of a busy one takes many pages.
     async fn discover(&self, tenant: &Tenant) -> (u64, u64) {
-        self.keep_subscribed(tenant, self.clock.now()).await;
+        if self.keeps_subscriptions {
+            self.keep_subscribed(tenant, self.clock.now()).await;
+        }
         let listings = tenant
             .content_types
             .iter()

@@ -34,7 +34,7 @@ pub(super) async fn alertlogic(
         AlertlogicAction::Deregister(_) => deregister(&assembly, tenant).await?,
         AlertlogicAction::Checkin(_) => {
             let report = assembly.master.run_for(tenant, stop).await?;
-            (report_text(&report)?, report.is_clean())
+            (report_text(&report), report.is_clean())
         }
     };
     output::or_closed(output::write(lines))?;
@@ -110,8 +110,14 @@ fn say_failed(tenant: TenantId, error: impl Into<anyhow::Error>) -> bool {
     false
 }
 
-fn report_text(report: &Report) -> Result<String, std::fmt::Error> {
+/// What came of a run of Master, for a person.
+pub(crate) fn report_text(report: &Report) -> String {
     let mut lines = String::new();
+    write_report(&mut lines, report).expect("a String takes whatever is written to it");
+    lines
+}
+
+fn write_report(lines: &mut String, report: &Report) -> std::fmt::Result {
     for checkin in &report.checkins {
         let CheckedIn {
             sink,
@@ -140,7 +146,7 @@ fn report_text(report: &Report) -> Result<String, std::fmt::Error> {
     if let Some(trouble) = &report.settings_trouble {
         writeln!(lines, "{trouble}")?;
     }
-    Ok(lines)
+    Ok(())
 }
 
 fn chosen(

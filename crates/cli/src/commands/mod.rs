@@ -4,6 +4,7 @@ mod alertlogic;
 mod config;
 mod demo;
 mod documents;
+mod master;
 mod package;
 mod run;
 mod simulate;
@@ -16,6 +17,8 @@ use std::process::ExitCode;
 use collector::config::Config;
 use collector::env::ProcessEnv;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use alertlogic::report_text;
 
 use crate::args::{Args, Command, ConfigArg};
 use crate::functions::{self, local::LocalSettings};
@@ -35,6 +38,9 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
         }
         Command::Config { action } => config::config(action),
         Command::Function => functions::serve(stop).await,
+        Command::Master { settings } => {
+            master::master(&LocalSettings::read(settings.settings.as_deref())?, stop).await
+        }
         Command::Webhook {
             settings,
             notification,

@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use azure::functions::{Error, Invocation, Reply};
 use collector::config::Config;
+use collector::master::Report;
 use collector::run::{Pipeline, Turn};
 use collector::web;
 use ledger::{BlobName, Ledger};
@@ -18,6 +19,7 @@ use tracing::warn;
 use super::manifest::Function;
 use super::statistics::Statistics;
 use crate::assembly::Assembly;
+use crate::commands::report_text;
 
 /// The collector, as far as invocations call it.
 pub(crate) struct App {
@@ -120,10 +122,23 @@ impl App {
         match function {
             Function::Poll => self.poll(wind_up).await,
             Function::Deliver => self.deliver(called, wind_up).await,
-            Function::Master | Function::Updater | Function::WebHook => {
-                self.statistics.flush(self.ledger()).await;
-                Outcome::failed("it is not called this way")
-            }
+            Function::Master => self.master(wind_up).await,
+            Function::Updater => Outcome::failed("there is nothing to update with in this version"),
+            Function::WebHook => Outcome::failed("it is called by requests"),
+        }
+    }
+
+    /// Looks after the app and tells Alert Logic how it is. What is wrong with the app is told there; the function has
+    /// failed only when that could not be told.
+    ///
+    /// # If interrupted
+    /// See [`Master::run_once`](collector::master::Master::run_once).
+    async fn master(&self, wind_up: &CancellationToken) -> Outcome {
+        // So that the check-in has them.
+        self.statistics.flush(self.ledger()).await;
+        match self.assembly.master.run_once(wind_up).await {
+            Ok(report) => told(&report),
+            Err(cause) => Outcome::failed(format!("the ledger does not answer: {cause}")),
         }
     }
 
@@ -178,6 +193,23 @@ impl App {
                 Outcome::failed("the ledger does not answer, the message comes again")
             }
         }
+    }
+}
+
+/// What came of a run of Master.
+pub(crate) fn told(report: &Report) -> Outcome {
+    let mut lines: Vec<_> = report_text(report).lines().map(str::to_owned).collect();
+    let is_error = report.settings_trouble.is_some()
+        || report
+            .checkins
+            .iter()
+            .any(|checkin| checkin.failed.is_some());
+    if report.checkins.is_empty() {
+        lines.push("nothing was checked in".to_owned());
+    }
+    match is_error {
+        false => Outcome::Done(lines),
+        true => Outcome::Failed(lines),
     }
 }
 

@@ -30,6 +30,14 @@ impl FunctionApp {
             .parse()
             .unwrap();
         let text = |value: &toml::Value| value.as_str().unwrap().to_owned();
+        let about = simulation.ask("about");
+        // /subscriptions/…/resourceGroups/…/providers/Microsoft.Web/sites/…
+        let site: Vec<_> = about["site"]
+            .as_str()
+            .unwrap()
+            .split('/')
+            .map(str::to_owned)
+            .collect();
         let (tenant, microsoft) = (&config["tenant"][0], &config["microsoft"]);
         let sinks = config["sink"].as_array().unwrap();
         let alertlogic = sinks
@@ -38,9 +46,9 @@ impl FunctionApp {
         let alertlogic = alertlogic.unwrap();
         let settings = [
             ("APP_TENANT_ID", text(&tenant["id"])),
-            ("APP_SUBSCRIPTION_ID", "5b8e6f6c-6f0a-4d6e-9c1e-0d3c1f1c9a11".to_owned()),
-            ("APP_RESOURCE_GROUP", "our-group".to_owned()),
-            ("WEBSITE_SITE_NAME", "our-app".to_owned()),
+            ("APP_SUBSCRIPTION_ID", site[2].clone()),
+            ("APP_RESOURCE_GROUP", site[4].clone()),
+            ("WEBSITE_SITE_NAME", site[8].clone()),
             ("WEBSITE_HOSTNAME", "our-app.example.net".to_owned()),
             (
                 "O365_CONTENT_STREAMS",
@@ -302,12 +310,16 @@ fn queue(text: &str, dequeue_count: u32) -> String {
 }
 
 #[test]
-fn the_handler_collects_by_its_timer_alone() {
+fn the_handler_collects_by_its_timers_alone() {
     let app = FunctionApp::new(&["--records", "2000"]);
     let handler = app.start();
     // Ready for invocations, and before any work.
     assert_eq!(handler.post("/Deliver", queue("names no blob", 1)).0, 200);
     assert!(handler.running.peak_memory_kib() < 40 * 1024);
+    let (status, reply) = handler.tick("Poll");
+    assert_eq!(status, 500, "nobody has subscribed yet: {reply}");
+    let (status, reply) = handler.tick("Master");
+    assert_eq!(status, 200, "{reply}");
     let (status, reply) = handler.tick("Poll");
     assert_eq!(status, 200, "{reply}");
     assert_eq!(reply["ReturnValue"], Value::Null);
@@ -435,6 +447,7 @@ fn a_bad_configuration_stays_up_and_says_all_that_is_wrong() {
 fn a_handler_told_to_end_ends_in_good_order_while_it_works() {
     let app = FunctionApp::new(&["--records", "20000", "--records-per-blob", "500"]);
     let handler = app.start();
+    assert_eq!(handler.tick("Master").0, 200);
     let url = format!("{}/Poll", handler.url);
     let polling = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -9,6 +9,7 @@ mod functions;
 mod functions_host;
 mod kill;
 mod local;
+mod packaged_app;
 mod pipes;
 mod places;
 mod status;

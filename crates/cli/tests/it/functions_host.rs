@@ -84,14 +84,17 @@ async fn the_deployed_folder_runs_in_the_stand_in_host() {
         host.functions(),
         ["Deliver", "Master", "O365WebHook", "Poll", "Updater"]
     );
-    // The first one starts the subscription, which makes Microsoft call the webhook through the host's front door.
-    let first = host.fire("Poll").await.unwrap();
+    // It starts the subscription, which makes Microsoft call the webhook through the host's front door.
+    let before = host.pids();
+    let first = host.fire("Master").await.unwrap();
     assert!(first.succeeded(), "{first:?}\n{:#?}", host.logs());
     assert!(
         first
             .answer
             .is_some_and(|answer| answer["Outputs"].is_object())
     );
+    // What it keeps in the app settings restarts the app.
+    restarted(&host, before).await;
 
     let validations = simulator
         .requests()
@@ -106,17 +109,7 @@ async fn the_deployed_folder_runs_in_the_stand_in_host() {
     // A changed setting is a new handler, which goes on with the same ledger.
     let before = host.pids();
     site.set_setting("ANY", "change");
-    let restarted = async {
-        while host.pids().is_empty() || host.pids() == before {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, restarted).await.unwrap();
-    println!(
-        "MASTER {:#?} {:#?}",
-        host.fire("Master").await,
-        simulator.requests()
-    );
+    restarted(&host, before).await;
     let second = host.fire("Poll").await.unwrap();
     assert!(second.succeeded(), "{second:?}\n{:#?}", host.logs());
     assert!(simulator.requests().of(RequestKind::Content) > 0);
@@ -126,4 +119,14 @@ async fn the_deployed_folder_runs_in_the_stand_in_host() {
     assert_eq!(host.stopped(), None);
     host.stop().await;
     simulator.stop().await;
+}
+
+/// Waits for another handler than those of `before`.
+async fn restarted(host: &FunctionsHost, before: Vec<u32>) {
+    let another = async {
+        while host.pids().is_empty() || host.pids() == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, another).await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! The command line, exactly as the outward contract has it.
 
+mod release;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,6 +9,8 @@ use activity_api::{ContentType, TenantId};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use collector::env;
+
+pub(crate) use self::release::ReleaseAction;
 
 /// Collects the audit logs of Microsoft 365 and misses nothing.
 #[derive(Debug, Parser)]
@@ -121,6 +125,11 @@ pub(crate) enum Command {
         /// The program to put in: this collector, built for Linux on x86-64. Without it, the one that is running.
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
+    },
+    /// Release keys and signed release manifests, for whoever makes releases.
+    Release {
+        #[command(subcommand)]
+        action: ReleaseAction,
     },
     /// A completion script for a shell.
     Completions {

@@ -15,10 +15,14 @@ use collector::sinks::alertlogic::{Account, AlertLogicConfig, AlertLogicSink, Te
 use collector::sinks::file::FileSink;
 use collector::sinks::splunk_hec::SplunkHecSink;
 use collector::sinks::stdout::StdoutSink;
+use collector::site::Site;
 use collector::status::Live;
 use collector::telemetry::Telemetry;
+use collector::updater::{OwnSite, UpdateSite, Updater};
 use collector::web::{AuthId, WebState, Webhook};
 use ledger::{Ledger, SqliteLedger};
+
+use crate::trial::ProcessTrial;
 
 /// Everything that runs, put together.
 pub(crate) struct Assembly {
@@ -28,6 +32,8 @@ pub(crate) struct Assembly {
     /// One for each `alertlogic` sink.
     pub(crate) accounts: Vec<Arc<Account>>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Nothing where nothing is to be updated.
+    pub(crate) updater: Option<Updater>,
     web: WebState,
 }
 
@@ -83,12 +89,14 @@ impl Assembly {
             Arc::clone(&clock),
             webhook,
         );
+        let updater = build_updater(config, &http, &ledger, &clock)?;
         Ok(Self {
             ledger,
             pipeline,
             master,
             accounts,
             clock,
+            updater,
             web,
         })
     }
@@ -156,6 +164,34 @@ fn build_account(
         Arc::clone(ledger),
         Arc::clone(clock),
     )?)
+}
+
+/// Without a function app there is none to update, and the updater only tells of newer versions.
+fn build_updater(
+    config: &Config,
+    http: &Arc<dyn Transport>,
+    ledger: &Arc<dyn Ledger>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<Updater>> {
+    let Some(update) = &config.update else {
+        return Ok(None);
+    };
+    let site = match (&config.site, config.tenants.first()) {
+        (Some(site), Some(tenant)) => {
+            let built = Site::build(site, tenant, Arc::clone(http), Arc::clone(clock))?;
+            let own: Arc<dyn UpdateSite> = Arc::new(OwnSite::new(Arc::new(built), site));
+            Some(own)
+        }
+        _ => None,
+    };
+    Ok(Some(Updater::build(
+        update.clone(),
+        site,
+        Arc::clone(ledger),
+        Arc::clone(http),
+        Arc::clone(clock),
+        Arc::new(ProcessTrial),
+    )))
 }
 
 fn build_sink(

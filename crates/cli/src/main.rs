@@ -7,6 +7,7 @@ mod functions;
 mod logging;
 mod output;
 mod signals;
+mod trial;
 
 use std::process::ExitCode;
 

@@ -24,6 +24,8 @@ pub mod run;
 pub mod sinks;
 
 pub mod master;
+pub mod updater;
+
 pub mod status;
 pub mod web;
 

@@ -4,6 +4,7 @@
 mod checkin;
 mod live;
 pub(crate) mod text;
+mod update;
 mod view;
 
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 pub use checkin::CheckinView;
 pub use live::Live;
 pub use text::to_text;
+pub use update::{UpdateEventView, UpdateView};
 pub use view::{
     LedgerView, Rates, SinkStatus, SinkView, StatusView, StreamView, TenantStatus, TenantView,
     Totals, TroubleView, view, view_without_ledger,

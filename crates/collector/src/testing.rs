@@ -1,6 +1,7 @@
 //! What the tests of the pipeline stand on: a scripted Microsoft, scripted sinks, a real ledger whose writes can be made
 //! to fail, and a clock that goes with tokio's, which those tests pause.
 
+mod death;
 mod ledgers;
 mod microsoft;
 mod sink;
@@ -18,6 +19,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+pub(crate) use self::death::Death;
 pub(crate) use self::ledgers::TestLedger;
 pub(crate) use self::microsoft::{Answer, FakeMicrosoft};
 pub(crate) use self::sink::{FakeSink, Turn};

@@ -6,6 +6,7 @@ mod demo;
 mod documents;
 mod master;
 mod package;
+mod release;
 mod run;
 mod simulate;
 mod status;
@@ -49,6 +50,7 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
             webhook::webhook(&settings, &notification, stop).await
         }
         Command::Package { output, binary } => package::package(&output, binary.as_deref()),
+        Command::Release { action } => release::release(action).await,
         Command::Completions { shell } => documents::completions(shell),
         Command::Man => documents::man(),
     }

@@ -51,9 +51,15 @@ pub(super) async fn run_with_door(
         web::router(assembly.web()),
         async move { closed.cancelled().await },
     ));
+    let update = async {
+        if let Some(updater) = &assembly.updater {
+            updater.run_until(stop).await;
+        }
+    };
     tokio::join!(
         assembly.pipeline.run_until(stop),
-        assembly.master.run_until(stop)
+        assembly.master.run_until(stop),
+        update
     );
     closing.cancel();
     if let Err(cause) = door.await {

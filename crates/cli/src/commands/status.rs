@@ -7,7 +7,7 @@ use collector::clock::{Clock as _, SystemClock};
 use collector::config::{Config, LedgerConfig, SinkConfig};
 use collector::master;
 use collector::status::{self, StatusView};
-use collector::web;
+use collector::{updater, web};
 use ledger::{Ledger as _, SqliteLedger};
 
 use crate::args::Format;
@@ -47,5 +47,6 @@ async fn read_ledger(config: &Config) -> anyhow::Result<StatusView> {
         tenants.map(move |tenant| (sink.clone(), tenant.id))
     });
     let checkins = master::recall_checkins(&ledger, sources.collect()).await?;
-    Ok(view.with_checkins(checkins))
+    let update = updater::view(&ledger).await;
+    Ok(view.with_checkins(checkins).with_update(update))
 }

@@ -12,6 +12,7 @@ mod local;
 mod packaged_app;
 mod pipes;
 mod places;
+mod release;
 mod status;
 mod support;
 mod template;

@@ -15,6 +15,7 @@ mod service;
 mod sinks;
 mod tables;
 mod tenants;
+mod update;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use self::keys::Key;
 use self::layer::Layer;
 use self::node::Table;
 use self::reader::{Reader, Section};
+pub use self::update::UpdateConfig;
 use crate::env::{self, Lookup};
 use crate::sinks::alertlogic::AlertLogicConfig;
 use crate::sinks::file::FileConfig;
@@ -60,6 +62,8 @@ pub struct Config {
     pub sinks: Vec<SinkConfig>,
     /// The function app that we run as; nothing anywhere else. No key of the file: its host fills it in.
     pub site: Option<SiteConfig>,
+    /// How the program is kept up to date; nothing means not by itself.
+    pub update: Option<UpdateConfig>,
 }
 
 /// One `[[tenant]]`.
@@ -200,8 +204,14 @@ impl SinkConfig {
 pub const DEFAULT_FILE: &str = "./o365-collector.toml";
 
 /// Variables that begin as ours do and are no settings: the configuration file's path; the log filter, which must work
-/// before there is a configuration; and an app setting of the original collector, that a function app may still have.
-const RESERVED_VARIABLES: [&str; 3] = [env::CONFIG_FILE, "O365_COLLECTOR_LOG", "O365_COLLECTOR_ID"];
+/// before there is a configuration; an app setting of the original collector, that a function app may still have; and
+/// the app setting in which the updater keeps the package that it replaced.
+const RESERVED_VARIABLES: [&str; 4] = [
+    env::CONFIG_FILE,
+    "O365_COLLECTOR_LOG",
+    "O365_COLLECTOR_ID",
+    crate::updater::PREVIOUS_PACKAGE,
+];
 
 /// Far more than any configuration has. A device or a database named by mistake ends here.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -420,6 +430,7 @@ fn read(root: &mut Section<'_, '_>) -> Option<Config> {
     let poll = service::read_poll(root);
     let fetch = service::read_fetch(root);
     let sinks = sinks::read(root);
+    let update = update::read(root);
     Some(Config {
         tenants,
         tls: tls?,
@@ -430,6 +441,7 @@ fn read(root: &mut Section<'_, '_>) -> Option<Config> {
         fetch: fetch?,
         sinks,
         site: None,
+        update,
     })
 }
 

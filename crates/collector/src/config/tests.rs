@@ -3,6 +3,7 @@
 mod documents;
 mod mistakes;
 mod secrets;
+mod update;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -104,6 +104,7 @@ impl Setup {
                 lease: Duration::from_secs(600),
             },
             sinks: Vec::new(),
+            update: None,
             site: self.site.clone(),
         };
         Master::build(

@@ -41,6 +41,7 @@ fn config(content_types: &[ContentType]) -> Config {
         },
         sinks: Vec::new(),
         site: None,
+        update: None,
     }
 }
 

@@ -274,7 +274,8 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
           "rates": {
             "records_per_second": 0.0,
             "bytes_per_second": 0.0
-          }
+          },
+          "update": null
         }"#]].assert_eq(&json.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
 
@@ -519,4 +520,43 @@ fn counts_sizes_and_times_are_written_for_people() {
         "3 min ago"
     );
     assert_eq!(relative(now(), now()), "0 s ago");
+}
+
+#[test]
+fn what_the_updater_says_is_shown_and_its_trouble_is_a_trouble() {
+    let update = UpdateView {
+        summary: "0.2.0 was taken back: it was not healthy".to_owned(),
+        is_trouble: true,
+        newest_version: Some("0.2.0".to_owned()),
+        changing_to: None,
+        next_try_at: Some(now() + SignedDuration::from_mins(4)),
+        refused: vec!["0.2.0: it was not healthy".to_owned()],
+        events: vec![UpdateEventView {
+            at: at("2026-07-15T20:50:00Z"),
+            what: "0.2.0: the previous package is back".to_owned(),
+        }],
+    };
+    let view = view(&Summary::default(), Some(&live()), now());
+    let quiet = UpdateView {
+        is_trouble: false,
+        ..update.clone()
+    };
+    assert_eq!(
+        view.clone().with_update(Some(quiet)).troubles,
+        view.troubles
+    );
+    let view = view.with_update(Some(update));
+    assert_eq!(
+        view.troubles.last().map(String::as_str),
+        Some("update: 0.2.0 was taken back: it was not healthy")
+    );
+    let text = shown(&view);
+    let shown = text.split("\nupdate: ").nth(1).unwrap();
+    expect![[r#"
+        0.2.0 was taken back: it was not healthy; next try in 4 min
+          2026-07-15 20:50:00Z  0.2.0: the previous package is back
+    "#]]
+    .assert_eq(shown);
+    let json = serde_json::to_string(&view).unwrap();
+    assert_eq!(serde_json::from_str::<StatusView>(&json).unwrap(), view);
 }

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CheckinView, SinkStatus, StatusView, StreamView, TenantStatus, TroubleView};
+use super::{
+    CheckinView, SinkStatus, StatusView, StreamView, TenantStatus, TroubleView, UpdateView,
+};
 
 /// The whole status as text, without colors, every line ended.
 #[must_use]
@@ -98,6 +100,25 @@ fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
             "rate:  {}",
             rate(rates.records_per_second, rates.bytes_per_second)
         )?;
+    }
+    if let Some(update) = &view.update {
+        write_update(out, update, view.taken_at)?;
+    }
+    Ok(())
+}
+
+/// Steps of the updater that are shown; all that are kept are in the JSON.
+const SHOWN_STEPS: usize = 8;
+
+fn write_update(out: &mut String, update: &UpdateView, now: Timestamp) -> std::fmt::Result {
+    write!(out, "\nupdate: {}", one_line(&update.summary))?;
+    if let Some(at) = update.next_try_at {
+        write!(out, "; next try {}", relative(at, now))?;
+    }
+    writeln!(out)?;
+    let hidden = update.events.len().saturating_sub(SHOWN_STEPS);
+    for event in update.events.iter().skip(hidden) {
+        writeln!(out, "  {}  {}", instant(event.at), one_line(&event.what))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use ledger::{StreamSummary, Summary};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::live::{SinkState, State, TenantState, Trouble};
-use super::{CheckinView, Live, text};
+use super::{CheckinView, Live, UpdateView, text};
 
 /// How near the expiry of a waiting blob may come before the page calls it trouble. A day is what a person needs to
 /// hear of it and mend the cause.
@@ -51,6 +51,9 @@ pub struct StatusView {
     pub totals: Totals,
     /// How fast it went lately. Nothing when it is not this process that collects.
     pub rates: Option<Rates>,
+    /// How the program is kept up to date. Nothing when it is not, or never was looked for.
+    #[serde(default)]
+    pub update: Option<UpdateView>,
 }
 
 /// One tenant.
@@ -290,6 +293,7 @@ fn put_together(
                 bytes_per_second: rate.bytes_per_second,
             }
         }),
+        update: None,
     };
     view.totals = Totals::of(&view.tenants);
     view.troubles = troubles(&view);
@@ -557,7 +561,7 @@ fn standstill(view: &StatusView) -> Vec<String> {
     troubles
 }
 
-fn instant<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn instant<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 
@@ -571,7 +575,9 @@ pub(super) fn some_instant<S: Serializer>(
     }
 }
 
-fn read_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+pub(super) fn read_instant<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Timestamp, D::Error> {
     String::deserialize(deserializer)?
         .parse()
         .map_err(de::Error::custom)

@@ -14,6 +14,8 @@ use ledger::{
 };
 use tokio::runtime::Handle;
 
+use super::Death;
+
 /// A SQLite ledger.
 ///
 /// Its threads are not tokio's, and while tokio's clock is paused it takes a runtime that waits for them for idle, and
@@ -23,6 +25,7 @@ pub(crate) struct TestLedger {
     calls: Mutex<BTreeMap<&'static str, u32>>,
     failures: Mutex<BTreeMap<&'static str, u32>>,
     is_full: AtomicBool,
+    death: Arc<Death>,
 }
 
 /// The methods that write nothing.
@@ -43,12 +46,18 @@ impl TestLedger {
             calls: Mutex::default(),
             failures: Mutex::default(),
             is_full: AtomicBool::new(false),
+            death: Arc::default(),
         })
     }
 
     /// The next `count` calls of the method fail, and write nothing.
     pub(crate) fn fail_next(&self, method: &'static str, count: u32) {
         self.failures.lock().unwrap().insert(method, count);
+    }
+
+    /// What ends the process after a fact was remembered.
+    pub(crate) fn death(&self) -> Arc<Death> {
+        Arc::clone(&self.death)
     }
 
     /// Whether there is room on the disk. Without, every write fails and every read goes well.
@@ -239,7 +248,11 @@ impl Ledger for TestLedger {
 
     async fn remember(&self, key: &str, value: &str) -> Result<(), Error> {
         let (key, value) = (key.to_owned(), value.to_owned());
-        pass_on!(self, "remember", |inner| inner.remember(&key, &value))
+        self.enter("remember")?;
+        let inner = Arc::clone(&self.inner);
+        let result = apart(async move { inner.remember(&key, &value).await }).await;
+        self.death.step().await;
+        result
     }
 
     async fn recall(&self, key: &str) -> Result<Option<String>, Error> {

@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::discover::notify::Feeds;
 use crate::status::{self, Live, StatusView};
 use crate::telemetry::{self, LedgerOperation, Telemetry};
+use crate::updater;
 use reply::{Refusal, RequestId, causes, dress};
 
 /// Where Microsoft posts notifications. The Functions host routes the same path.
@@ -148,7 +149,10 @@ impl WebState {
         let summary = self.summary().await;
         let now = self.0.clock.now();
         match summary {
-            Ok(summary) => status::view(&summary, Some(&self.0.live), now),
+            Ok(summary) => {
+                let update = timeout(SUMMARY_TIMEOUT, updater::view(&*self.0.ledger)).await;
+                status::view(&summary, Some(&self.0.live), now).with_update(update.ok().flatten())
+            }
             Err(error) => status::view_without_ledger(&error, Some(&self.0.live), now),
         }
     }

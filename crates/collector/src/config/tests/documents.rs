@@ -261,6 +261,8 @@ fn every_value_is_printed_with_its_origin() {
         register_client_secret = true                                # default
         # azcollect is not set                                       # default: the endpoints service is asked
         # ingest is not set                                          # default: the endpoints service is asked
+
+        # [update] is not there.
     "#]].assert_eq(&printed);
 }
 

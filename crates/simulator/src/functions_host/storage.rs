@@ -251,4 +251,37 @@ mod tests {
         assert_eq!(messages[0].dequeue_count, 2);
         assert!(write_message("<&>").contains("&lt;&amp;&gt;"));
     }
+
+    #[tokio::test]
+    #[ignore = "needs Azurite"]
+    async fn the_official_emulator_takes_what_is_signed_here() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "where the emulator is installed, only who runs the tests knows"
+        )]
+        let modules = std::env::var("O365_TEST_AZURITE_NODE_MODULES")
+            .expect("O365_TEST_AZURITE_NODE_MODULES names a folder");
+        let azurite = crate::Azurite::start(modules.as_ref()).await.unwrap();
+        let tls = crate::tls::client_config(&[]).unwrap();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .build()
+            .unwrap();
+        let queues = Queues::connect(&azurite.connection_string(), client).unwrap();
+        let (lease, none) = (Duration::from_secs(60), Duration::ZERO);
+        assert_eq!(queues.take("work", 32, lease).await, Ok(Vec::new()));
+        let text = "{\"a\":\"<b> & 'c' \u{e9}\"}";
+        queues.put("work", text).await.unwrap();
+        let mut message = queues.take("work", 32, lease).await.unwrap().remove(0);
+        assert_eq!((message.text.as_str(), message.dequeue_count), (text, 1));
+        assert_eq!(queues.take("work", 1, lease).await, Ok(Vec::new()));
+        message.pop_receipt = queues.hide("work", &message, none).await.unwrap();
+        let again = queues.take("work", 1, lease).await.unwrap().remove(0);
+        assert_eq!((again.text.as_str(), again.dequeue_count), (text, 2));
+        let old_receipt = queues.delete("work", &message).await;
+        assert!(old_receipt.is_err());
+        queues.delete("work", &again).await.unwrap();
+        assert_eq!(queues.take("work", 1, none).await, Ok(Vec::new()));
+    }
 }

@@ -109,6 +109,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         settings: SettingsArg,
     },
+    /// Run the function Updater once: look for a newer version and put it in the place of the app's.
+    Updater {
+        #[command(flatten)]
+        settings: SettingsArg,
+    },
     /// Take one notification as the function O365WebHook does, and deliver what it names.
     Webhook {
         #[command(flatten)]

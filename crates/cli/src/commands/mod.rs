@@ -11,6 +11,7 @@ mod run;
 mod simulate;
 mod status;
 mod subscriptions;
+mod updater;
 mod webhook;
 
 use std::process::ExitCode;
@@ -41,6 +42,9 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
         Command::Function => functions::serve(stop).await,
         Command::Master { settings } => {
             master::master(&LocalSettings::read(settings.settings.as_deref())?, stop).await
+        }
+        Command::Updater { settings } => {
+            updater::updater(&LocalSettings::read(settings.settings.as_deref())?, stop).await
         }
         Command::Webhook {
             settings,

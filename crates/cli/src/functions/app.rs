@@ -9,6 +9,7 @@ use azure::functions::{Error, Invocation, Reply};
 use collector::config::Config;
 use collector::master::Report;
 use collector::run::{Pipeline, Turn};
+use collector::updater::UpdateOutcome;
 use collector::web;
 use ledger::{BlobName, Ledger};
 use tokio::sync::Mutex;
@@ -55,6 +56,22 @@ impl Outcome {
 
     pub(crate) fn failed(reason: impl Into<String>) -> Self {
         Self::Failed(vec![reason.into()])
+    }
+
+    /// What came of two things that one invocation did.
+    fn and(self, other: Self) -> Self {
+        let is_error = self.is_error() || other.is_error();
+        let mut lines = Vec::new();
+        for outcome in [self, other] {
+            match outcome {
+                Self::Done(more) | Self::Failed(more) => lines.extend(more),
+                answered @ Self::Answered { .. } => return answered,
+            }
+        }
+        match is_error {
+            true => Self::Failed(lines),
+            false => Self::Done(lines),
+        }
     }
 
     pub(crate) fn is_error(&self) -> bool {
@@ -123,7 +140,7 @@ impl App {
             Function::Poll => self.poll(wind_up).await,
             Function::Deliver => self.deliver(called, wind_up).await,
             Function::Master => self.master(wind_up).await,
-            Function::Updater => Outcome::failed("there is nothing to update with in this version"),
+            Function::Updater => self.update(wind_up).await,
             Function::WebHook => Outcome::failed("it is called by requests"),
         }
     }
@@ -136,9 +153,50 @@ impl App {
     async fn master(&self, wind_up: &CancellationToken) -> Outcome {
         // So that the check-in has them.
         self.statistics.flush(self.ledger()).await;
-        match self.assembly.master.run_once(wind_up).await {
-            Ok(report) => told(&report),
-            Err(cause) => Outcome::failed(format!("the ledger does not answer: {cause}")),
+        let report = match self.assembly.master.run_once(wind_up).await {
+            Ok(report) => report,
+            Err(cause) => return Outcome::failed(format!("the ledger does not answer: {cause}")),
+        };
+        let outcome = told(&report);
+        let Some(updater) = &self.assembly.updater else {
+            return outcome;
+        };
+        // A change that waits for a healthy app is confirmed before another is begun.
+        let confirmed = updated(&updater.after_master(report.is_clean()).await);
+        let forced = match report.force_update {
+            true => updated(&updater.run_once(wind_up).await),
+            false => Outcome::Done(Vec::new()),
+        };
+        outcome.and(confirmed).and(forced)
+    }
+
+    /// Looks for a newer version and puts it in the place of this one, as far as the configuration lets it.
+    ///
+    /// # If interrupted
+    /// See [`Updater::run_once`](collector::updater::Updater::run_once).
+    async fn update(&self, wind_up: &CancellationToken) -> Outcome {
+        match &self.assembly.updater {
+            Some(updater) => updated(&updater.run_once(wind_up).await),
+            None => Outcome::done("no updates are configured: nothing is looked for"),
+        }
+    }
+
+    /// Goes on with an update that is under way. One that waits for a healthy app has Master look, a minute after the
+    /// restart and not a quarter of an hour.
+    ///
+    /// # If interrupted
+    /// See [`Updater::run_due`](collector::updater::Updater::run_due).
+    async fn go_on_updating(&self, wind_up: &CancellationToken) -> Outcome {
+        let Some(updater) = &self.assembly.updater else {
+            return Outcome::Done(Vec::new());
+        };
+        let came = updater.run_due(wind_up).await;
+        let outcome = updated(&came);
+        match came {
+            UpdateOutcome::AwaitsHealth { .. } if !wind_up.is_cancelled() => {
+                outcome.and(self.master(wind_up).await)
+            }
+            _ => outcome,
         }
     }
 
@@ -150,6 +208,11 @@ impl App {
         let Ok(_polling) = self.polling.try_lock() else {
             return Outcome::done("another poll is under way");
         };
+        let collected = self.collect(wind_up).await;
+        collected.and(self.go_on_updating(wind_up).await)
+    }
+
+    async fn collect(&self, wind_up: &CancellationToken) -> Outcome {
         // Without a queue nobody else would deliver.
         match self.pipeline().run_once(wind_up).await {
             Ok(step) => {
@@ -210,6 +273,15 @@ pub(crate) fn told(report: &Report) -> Outcome {
     match is_error {
         false => Outcome::Done(lines),
         true => Outcome::Failed(lines),
+    }
+}
+
+/// What came of a run of the updater.
+fn updated(came: &UpdateOutcome) -> Outcome {
+    match came {
+        UpdateOutcome::Idle => Outcome::Done(Vec::new()),
+        came if came.is_trouble() => Outcome::failed(format!("update: {came}")),
+        came => Outcome::done(format!("update: {came}")),
     }
 }
 

@@ -320,6 +320,14 @@ fn the_handler_collects_by_its_timers_alone() {
     assert_eq!(status, 500, "nobody has subscribed yet: {reply}");
     let (status, reply) = handler.tick("Master");
     assert_eq!(status, 200, "{reply}");
+    let (status, reply) = handler.tick("Updater");
+    assert_eq!(status, 200, "{reply}");
+    assert!(
+        reply["Logs"][0]
+            .as_str()
+            .unwrap()
+            .contains("no updates are configured")
+    );
     let (status, reply) = handler.tick("Poll");
     assert_eq!(status, 200, "{reply}");
     assert_eq!(reply["ReturnValue"], Value::Null);

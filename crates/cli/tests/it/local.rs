@@ -60,6 +60,29 @@ fn one_notification_is_taken_and_what_it_names_is_delivered() {
 }
 
 #[test]
+fn master_and_updater_run_once() {
+    let app = FunctionApp::new(&["--records", "50"]);
+    let settings = settings_file(&app);
+    let run = |command: &str| {
+        let mut program = program();
+        program.arg(command).arg("--settings").arg(&settings);
+        program.output().unwrap()
+    };
+    // Nobody reaches the webhook of an app that runs nowhere, and the check-in says so.
+    let output = run("master");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        told.contains("checked in with error O365000001"),
+        "{}",
+        describe(&output)
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let output = run("updater");
+    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+    assert_eq!(output.stdout, b"no updates are configured\n");
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_told_all_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("local.settings.json");

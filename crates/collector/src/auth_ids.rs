@@ -11,6 +11,10 @@ use ledger::Ledger;
 use ring::rand::{SecureRandom, SystemRandom};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use tracing::info;
+
+use crate::config::{SiteConfig, WebhookConfig};
+use crate::web::ASK_AGAIN;
 
 const KEY: &str = "webhook/auth-ids";
 /// How long the one before is accepted: Microsoft goes on sending a notification that failed for hours.
@@ -113,6 +117,40 @@ pub async fn settle(
         is_fresh: true,
         ..in_force
     })
+}
+
+/// Where Microsoft is to post, and with which auth id: a configured webhook's own, else, in a function app, the app's own
+/// address with an auth id that is generated once. A fresh one is given out only when every door had time to learn of it:
+/// Microsoft tries the address before it answers a start.
+///
+/// # Errors
+/// As [`settle`].
+///
+/// # If interrupted
+/// As [`settle`].
+pub async fn webhook_in_force(
+    configured: Option<&WebhookConfig>,
+    site: Option<&SiteConfig>,
+    ledger: &dyn Ledger,
+    now: Timestamp,
+) -> Result<Option<WebhookConfig>, Error> {
+    let public_url = match (configured, site) {
+        (Some(webhook), _) => webhook.public_url.clone(),
+        (None, Some(site)) => format!("https://{}/api/o365/webhook", site.hostname),
+        (None, None) => return Ok(None),
+    };
+    let ids = settle(configured.map(|webhook| &webhook.auth_id), ledger, now).await?;
+    if ids.is_fresh {
+        info!("the webhook's auth id is a new one, subscriptions are moved to it");
+        // A configured one is known to every process that has the configuration.
+        if configured.is_none() {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+    Ok(Some(WebhookConfig {
+        public_url,
+        auth_id: ids.current,
+    }))
 }
 
 fn generate() -> Result<SecretString, Error> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod configuration;
+mod control_plane;
 mod door;
 mod end_to_end;
 mod functions;

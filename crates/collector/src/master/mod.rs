@@ -25,7 +25,7 @@ use tracing::{info, warn};
 pub use self::checkin::recall_checkins;
 pub use self::health::HealthError;
 pub use self::statistics::FUNCTIONS;
-use crate::auth_ids;
+use crate::auth_ids::webhook_in_force;
 use crate::clock::Clock;
 use crate::config::{Config, SiteConfig, WebhookConfig};
 use crate::http::Transport;
@@ -34,7 +34,6 @@ use crate::sinks::alertlogic::Account;
 use crate::site::Site;
 use crate::status::Live;
 use crate::telemetry;
-use crate::web::ASK_AGAIN;
 
 /// As often as the original, and as Alert Logic's console expects it.
 pub const EVERY: Duration = Duration::from_secs(15 * 60);
@@ -339,35 +338,20 @@ impl Master {
         Duration::from_secs(hash % EVERY.as_secs())
     }
 
-    /// The webhook that subscriptions are to have, with the auth id in force. In a function app there is one without
-    /// any setting: at the app's own address, with an auth id that is generated once.
+    /// The webhook that subscriptions are to have, and what is wrong with its auth id.
     async fn settle_webhook(
         &self,
         stop: &CancellationToken,
     ) -> (Option<WebhookConfig>, Vec<HealthError>) {
-        let public_url = match (&self.webhook, &self.site) {
-            (Some(webhook), _) => webhook.public_url.clone(),
-            (None, Some((_, site))) => format!("https://{}/api/o365/webhook", site.hostname),
-            (None, None) => return (None, Vec::new()),
+        let site = self.site.as_ref().map(|(_, site)| site);
+        let settling =
+            webhook_in_force(self.webhook.as_ref(), site, &*self.ledger, self.clock.now());
+        let settled = tokio::select! {
+            settled = settling => settled,
+            () = stop.cancelled() => return (self.webhook.clone(), Vec::new()),
         };
-        let configured = self.webhook.as_ref().map(|webhook| &webhook.auth_id);
-        match auth_ids::settle(configured, &*self.ledger, self.clock.now()).await {
-            Ok(ids) => {
-                if ids.is_fresh {
-                    info!("the webhook's auth id is a new one, subscriptions are moved to it");
-                    // Microsoft tries the address before it answers a start: every door must know the id by then.
-                    tokio::select! {
-                        () = tokio::time::sleep(ASK_AGAIN) => {}
-                        () = stop.cancelled() => {}
-                    }
-                }
-                let auth_id = ids.current;
-                let webhook = WebhookConfig {
-                    public_url,
-                    auth_id,
-                };
-                (Some(webhook), Vec::new())
-            }
+        match settled {
+            Ok(webhook) => (webhook, Vec::new()),
             Err(error) => {
                 let what = format!("the webhook's auth id: {}", health::chain(&error));
                 // Without one, anybody could post there. Polling finds everything meanwhile.

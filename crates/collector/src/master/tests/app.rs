@@ -1,6 +1,7 @@
 //! Master in a function app: its own site, its app settings, and the auth id that it generates.
 
 use super::*;
+use crate::auth_ids;
 
 const SETTINGS: &str = r#"{"properties":{"AzureWebJobsStorage":"CANARY","THEIRS":"kept"}}"#;
 const HEALTHY: &str = r#"{"properties":{"state":"Running","enabled":true,"availabilityState":"Normal","usageState":"Normal"}}"#;

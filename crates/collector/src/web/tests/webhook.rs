@@ -425,3 +425,23 @@ async fn a_notification_that_the_ledger_does_not_keep_ends_readiness() {
         r#"{"ready":false,"reasons":["the ledger fails: the ledger is open for reading only"]}"#
     );
 }
+
+#[tokio::test]
+async fn an_auth_id_that_another_process_put_in_force_is_admitted() {
+    let door = Door::open();
+    let fact = r#"{"current":"generated","previous":"before","changed_at":"2026-07-15T19:00:00Z"}"#;
+    door.ledger
+        .remember("webhook/auth-ids", fact)
+        .await
+        .unwrap();
+    for (auth_id, status) in [
+        ("generated", StatusCode::OK),
+        ("before", StatusCode::OK),
+        (AUTH_ID, StatusCode::OK),
+        ("a guess", StatusCode::UNAUTHORIZED),
+    ] {
+        let body = format!("[{}]", good_entry(1));
+        let answer = door.send(webhook_request(Some(auth_id), body)).await;
+        assert_eq!(answer.status, status, "{auth_id}");
+    }
+}

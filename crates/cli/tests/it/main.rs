@@ -10,6 +10,7 @@ mod functions;
 mod functions_host;
 mod kill;
 mod local;
+mod original;
 mod packaged_app;
 mod pipes;
 mod places;

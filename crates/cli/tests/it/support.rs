@@ -163,6 +163,17 @@ impl Simulation {
         self.dir.path().join("o365-collector.toml")
     }
 
+    /// What the simulation's own configuration has under a key, in whichever table that is. The first one's.
+    pub(crate) fn configured(&self, key: &str) -> String {
+        let text = fs::read_to_string(self.config()).unwrap();
+        let assigned = |line: &str| {
+            let (name, value) = line.split_once(" = ")?;
+            (name == key).then(|| value.trim_matches('"').to_owned())
+        };
+        let value = text.lines().find_map(assigned);
+        value.unwrap_or_else(|| panic!("{key} is not in the simulation's configuration"))
+    }
+
     pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join("audit.ndjson")
     }

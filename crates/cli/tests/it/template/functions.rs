@@ -9,7 +9,7 @@ pub(super) const SUBSCRIPTION: &str = "5a0d1a52-1f43-4d5e-9f0c-5f7f4f7b9b11";
 pub(super) const TENANT: &str = "bf8d32d3-1c13-4487-af02-80dba2236485";
 pub(super) const PRINCIPAL: &str = "0c8fbc2c-63a4-4ae4-8f4e-0b38e2ee40f5";
 /// A storage account's key: a secret that is no parameter.
-pub(super) const STORAGE_KEY: &str = "a-secret-key-of-the-storage-account";
+pub(super) const STORAGE_KEY: &str = "YS1zZWNyZXQta2V5LW9mLXRoZS1zdG9yYWdlLWFjY291bnQ=";
 
 /// The value of a function that takes its arguments resolved. `parameters`, `variables` and `if` are not among them.
 pub(super) fn call(name: &str, arguments: &[Value], azure: &Azure) -> Result<Value, String> {

@@ -145,12 +145,12 @@ pub(super) const APP_SETTINGS: &[(&str, SetBy, ReadBy)] = &[
     (
         "O365_COLLECTOR_UPDATE__MANIFEST_URL",
         SetBy::Template,
-        ReadBy::Program,
+        ReadBy::Configuration,
     ),
     (
         "O365_COLLECTOR_UPDATE__PUBLIC_KEY",
         SetBy::Template,
-        ReadBy::Program,
+        ReadBy::Configuration,
     ),
     (
         "COLLECTOR_SOURCE_ID",

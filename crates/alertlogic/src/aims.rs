@@ -1,5 +1,7 @@
 //! AIMS, the identity service: an access key becomes a [`Token`], which every other request carries.
 
+pub mod keys;
+
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -156,8 +156,8 @@ pub struct Checkin<'a> {
 pub enum Health {
     /// `"status":"ok","details":[]`.
     Ok {
-        /// Always empty.
-        details: [String; 0],
+        /// Empty with the original; ours may say how an update stands.
+        details: Vec<String>,
     },
     /// `"status":"error"` with a code and sentences.
     Error {

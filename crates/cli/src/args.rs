@@ -1,5 +1,6 @@
 //! The command line, exactly as the outward contract has it.
 
+mod access_key;
 mod release;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use collector::env;
 
+pub(crate) use self::access_key::{AccessKeyAction, AccountArg};
 pub(crate) use self::release::ReleaseAction;
 
 /// Collects the audit logs of Microsoft 365 and misses nothing.
@@ -249,6 +251,11 @@ pub(crate) enum AlertlogicAction {
     Deregister(TenantArg),
     /// Check health, look after the subscriptions, and check in.
     Checkin(TenantArg),
+    /// A user's access keys: what an administrator makes for a collector, once.
+    AccessKey {
+        #[command(subcommand)]
+        action: AccessKeyAction,
+    },
 }
 
 /// Which tenants.

@@ -117,7 +117,9 @@ fn a_checkin_reports_health_and_what_was_delivered() {
         app_tenant_id: "tenant",
         host_id: "host",
         source_id: "source",
-        health: Health::Ok { details: [] },
+        health: Health::Ok {
+            details: Vec::new(),
+        },
         statistics: vec![serde_json::json!({"Master": {"errors": 0, "invocations": 2}})],
         collection_stats: CollectionStats {
             bytes: 1234,

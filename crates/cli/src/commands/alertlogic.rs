@@ -24,7 +24,10 @@ pub(super) async fn alertlogic(
 ) -> anyhow::Result<ExitCode> {
     let (AlertlogicAction::Register(arg)
     | AlertlogicAction::Deregister(arg)
-    | AlertlogicAction::Checkin(arg)) = &action;
+    | AlertlogicAction::Checkin(arg)) = &action
+    else {
+        bail!("access keys are managed without a log source");
+    };
     check(config, arg)?;
     let tenant = arg.tenant;
     // All of the configuration even for one tenant: where a log source is depends on how many there are.
@@ -32,7 +35,7 @@ pub(super) async fn alertlogic(
     let (lines, is_clean) = match action {
         AlertlogicAction::Register(_) => register(&assembly, tenant).await?,
         AlertlogicAction::Deregister(_) => deregister(&assembly, tenant).await?,
-        AlertlogicAction::Checkin(_) => {
+        AlertlogicAction::Checkin(_) | AlertlogicAction::AccessKey { .. } => {
             let report = assembly.master.run_for(tenant, stop).await?;
             (report_text(&report), report.is_clean())
         }

@@ -1,5 +1,6 @@
 //! One module a command.
 
+mod access_key;
 mod alertlogic;
 mod config;
 mod demo;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use alertlogic::report_text;
 
-use crate::args::{Args, Command, ConfigArg};
+use crate::args::{AlertlogicAction, Args, Command, ConfigArg};
 use crate::functions::{self, local::LocalSettings};
 
 /// Does what was asked for, or as much of it as there is time for until `stop`.
@@ -35,6 +36,11 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
         Command::Subscriptions { config, action } => {
             subscriptions::subscriptions(&load(&config)?, action).await
         }
+        // Before there is a configuration, as a rule.
+        Command::Alertlogic {
+            config,
+            action: AlertlogicAction::AccessKey { action },
+        } => access_key::access_key(&config, action, stop).await,
         Command::Alertlogic { config, action } => {
             alertlogic::alertlogic(&load(&config)?, action, stop).await
         }

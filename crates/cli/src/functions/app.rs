@@ -158,7 +158,9 @@ impl App {
             Err(cause) => return Outcome::failed(format!("the ledger does not answer: {cause}")),
         };
         let outcome = told(&report);
-        let Some(updater) = &self.assembly.updater else {
+        // A run that was cut short has found nothing out, good or bad.
+        let may_judge = !wind_up.is_cancelled();
+        let Some(updater) = self.assembly.updater.as_ref().filter(|_| may_judge) else {
             return outcome;
         };
         // A change that waits for a healthy app is confirmed before another is begun.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod access_key;
 mod configuration;
 mod control_plane;
 mod door;
@@ -19,4 +20,5 @@ mod status;
 mod support;
 mod template;
 mod tidy;
+mod updating;
 mod vendor;

@@ -9,7 +9,10 @@ use simulator::{FunctionsHost, FunctionsHostOptions, Invocation, Options, Simula
 use crate::support::{PATIENCE, describe, program};
 
 /// The settings of the original collector, and where the simulation is.
-fn settings(simulator: &Simulator, folder: &std::path::Path) -> Vec<(&'static str, String)> {
+pub(crate) fn settings(
+    simulator: &Simulator,
+    folder: &std::path::Path,
+) -> Vec<(&'static str, String)> {
     let tenant = &simulator.tenants()[0];
     let options = simulator.options();
     let (azure, alertlogic) = (&options.azure, &options.alertlogic);

@@ -8,6 +8,7 @@ use ledger::Ledger;
 use crate::config::WebhookConfig;
 use crate::microsoft::Microsoft;
 use crate::site::Site;
+use crate::status::UpdateView;
 use crate::subscriptions;
 
 /// The function app is not as it should be.
@@ -34,13 +35,16 @@ impl HealthError {
     }
 }
 
-/// What the service is told: the first error, as the original has it.
-pub(super) fn told(found: &[HealthError]) -> Health {
+/// What the service is told: the first error, as the original has it, and how an update stands where there is one.
+pub(super) fn told(found: &[HealthError], update: Option<&UpdateView>) -> Health {
+    let update = update.map(|update| format!("update: {}", update.summary));
     match found.first() {
-        None => Health::Ok { details: [] },
+        None => Health::Ok {
+            details: update.into_iter().collect(),
+        },
         Some(first) => Health::Error {
             error_code: first.code.to_owned(),
-            details: vec![first.what.clone()],
+            details: std::iter::once(first.what.clone()).chain(update).collect(),
         },
     }
 }

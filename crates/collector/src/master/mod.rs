@@ -34,6 +34,7 @@ use crate::sinks::alertlogic::Account;
 use crate::site::Site;
 use crate::status::Live;
 use crate::telemetry;
+use crate::updater;
 
 /// As often as the original, and as Alert Logic's console expects it.
 pub const EVERY: Duration = Duration::from_secs(15 * 60);
@@ -369,7 +370,9 @@ impl Master {
         let now = self.clock.now();
         let before = checkin::recall(&*self.ledger, account.name(), tenant).await?;
         let totals = statistics::totals(&*self.ledger, tenant, now).await?;
-        let tally = statistics::tally(&totals, before.as_ref(), health::told(found));
+        let update = updater::view(&*self.ledger).await;
+        let health = health::told(found, update.as_ref());
+        let tally = statistics::tally(&totals, before.as_ref(), health);
         let result = account.check_in(tenant, &tally).await;
         let (force_update, failed) = match result {
             Ok(reply) => (reply.force_update, None),

@@ -17,16 +17,19 @@ use collector::sinks::splunk_hec::SplunkHecSink;
 use collector::sinks::stdout::StdoutSink;
 use collector::site::Site;
 use collector::status::Live;
+use collector::storage::azure_ledger;
 use collector::telemetry::Telemetry;
 use collector::updater::{OwnSite, UpdateSite, Updater};
 use collector::web::{AuthId, WebState, Webhook};
-use ledger::{Ledger, SqliteLedger};
+use ledger::{AzureLedger, Ledger, SqliteLedger};
 
 use crate::trial::ProcessTrial;
 
 /// Everything that runs, put together.
 pub(crate) struct Assembly {
     pub(crate) ledger: Arc<dyn Ledger>,
+    /// The same ledger where a queue tells of the blobs that wait in it.
+    pub(crate) announcer: Announcer,
     pub(crate) pipeline: Pipeline,
     pub(crate) master: Master,
     /// One for each `alertlogic` sink.
@@ -37,14 +40,17 @@ pub(crate) struct Assembly {
     web: WebState,
 }
 
+/// A ledger that tells a queue of the blobs that wait in it, where there is one.
+type Announcer = Option<Arc<AzureLedger>>;
+
 impl Assembly {
     /// Opens the ledger and builds the rest. Sends nothing and opens no port.
     pub(crate) fn build(config: &Config) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let telemetry = Telemetry::install();
         let live = Live::new(clock.now());
-        let ledger = open_ledger(&config.ledger)?;
         let http: Arc<dyn Transport> = Arc::new(Client::build(config.tls.ca_pem.as_deref())?);
+        let (ledger, announcer) = open_ledger(config, &http, &clock)?;
         let mut accounts = Vec::new();
         let sinks = config
             .sinks
@@ -92,6 +98,7 @@ impl Assembly {
         let updater = build_updater(config, &http, &ledger, &clock)?;
         Ok(Self {
             ledger,
+            announcer,
             pipeline,
             master,
             accounts,
@@ -107,15 +114,26 @@ impl Assembly {
     }
 }
 
-/// The ledger, for writing.
-fn open_ledger(config: &LedgerConfig) -> anyhow::Result<Arc<dyn Ledger>> {
-    match config {
+/// The ledger, for writing, and once more where it announces blobs: in a function app, whose queue calls those who
+/// deliver. Any other host would fill a queue that nobody reads.
+fn open_ledger(
+    config: &Config,
+    http: &Arc<dyn Transport>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Arc<dyn Ledger>, Announcer)> {
+    match &config.ledger {
+        LedgerConfig::AzureStorage(storage) => {
+            let wakes = config.site.is_some();
+            let ledger = Arc::new(azure_ledger(storage, wakes, http, clock));
+            let announcer = wakes.then(|| Arc::clone(&ledger));
+            Ok((ledger, announcer))
+        }
         LedgerConfig::Sqlite { path } => {
             let ledger = SqliteLedger::open(path).map_err(|error| {
                 let told = cannot_open(path, &error);
                 anyhow::Error::new(error).context(told)
             })?;
-            Ok(Arc::new(ledger))
+            Ok((Arc::new(ledger), None))
         }
     }
 }

@@ -9,6 +9,8 @@ pub mod telemetry;
 
 pub mod token;
 
+pub mod storage;
+
 pub mod auth_ids;
 pub mod microsoft;
 pub mod site;

@@ -61,7 +61,7 @@ pub enum InvalidAccount {
         part: &'static str,
     },
     /// A part has a value that it cannot have.
-    #[error("{part} of the connection string is wrong: {must}")]
+    #[error("{part} of the connection string must be {must}")]
     Wrong {
         /// Its name.
         part: &'static str,

@@ -11,7 +11,7 @@ use collector::master::Report;
 use collector::run::{Pipeline, Turn};
 use collector::updater::UpdateOutcome;
 use collector::web;
-use ledger::{BlobName, Ledger};
+use ledger::{AzureLedger, BlobName, Ledger};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -202,7 +202,7 @@ impl App {
         }
     }
 
-    /// Lists every content type, and has what is due delivered.
+    /// Lists every content type, and has what is due announced to the queue, or delivered where there is none.
     ///
     /// # If interrupted
     /// What was listed is noted, and the rest is listed a minute later.
@@ -215,6 +215,9 @@ impl App {
     }
 
     async fn collect(&self, wind_up: &CancellationToken) -> Outcome {
+        if let Some(announcer) = &self.assembly.announcer {
+            return self.list_and_announce(announcer).await;
+        }
         // Without a queue nobody else would deliver.
         match self.pipeline().run_once(wind_up).await {
             Ok(step) => {
@@ -224,6 +227,21 @@ impl App {
                 );
                 listed(step.failed_listings, line)
             }
+            Err(cause) => Outcome::failed(format!("the ledger does not answer: {cause}")),
+        }
+    }
+
+    /// Lists every content type, and has the queue told of what is due and was not told of lately.
+    ///
+    /// # If interrupted
+    /// As for [`Self::poll`]; and what was not told of is told of a minute later.
+    async fn list_and_announce(&self, announcer: &AzureLedger) -> Outcome {
+        let (new, failed_listings) = self.pipeline().discover_once().await;
+        match announcer.announce_due(self.assembly.clock.now()).await {
+            Ok(told) => listed(
+                failed_listings,
+                format!("{new} new blobs, {told} that waited announced again"),
+            ),
             Err(cause) => Outcome::failed(format!("the ledger does not answer: {cause}")),
         }
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod access_key;
+mod azure_storage;
 mod configuration;
 mod control_plane;
 mod door;

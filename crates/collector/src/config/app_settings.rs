@@ -21,6 +21,7 @@ const SITE_NAME: &str = "WEBSITE_SITE_NAME";
 const HOSTNAME: &str = "WEBSITE_HOSTNAME";
 const STORAGE: &str = "AzureWebJobsStorage";
 const STORAGE_ACCOUNT: &str = "AzureWebJobsStorage__accountName";
+const STORAGE_CLIENT_ID: &str = "AzureWebJobsStorage__clientId";
 const CLIENT_ID: &str = "CUSTOMCONNSTR_APP_CLIENT_ID";
 const CLIENT_SECRET: &str = "CUSTOMCONNSTR_APP_CLIENT_SECRET";
 const PRINCIPAL_ID: &str = "APP_PRINCIPAL_ID";
@@ -262,7 +263,10 @@ impl Translation<'_> {
         if let Some(storage) = self.settings.get(STORAGE) {
             self.put(variable, STORAGE, format!("azure-storage:{storage}"));
         } else if let Some(account) = self.settings.get(STORAGE_ACCOUNT) {
-            let url = format!("azure-storage:managed-identity:{account}");
+            let mut url = format!("azure-storage:managed-identity:AccountName={account}");
+            if let Some(client_id) = self.settings.get(STORAGE_CLIENT_ID) {
+                url.push_str(&format!(";ClientId={client_id}"));
+            }
             self.put(variable, STORAGE_ACCOUNT, url);
         } else if !in_file && self.settings.env.names_with_prefix(&variable).is_empty() {
             let how = "missing: set this app setting to the connection string of the app's storage account, or \

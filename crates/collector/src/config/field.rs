@@ -394,6 +394,27 @@ impl<'r, 'd> Section<'r, 'd> {
     }
 }
 
+impl<'r, 'd> Section<'r, 'd> {
+    /// A secret of which a part may be seen: `show` says what settings are shown with.
+    pub(super) fn partly_secret(
+        &mut self,
+        name: &'static str,
+        doc: &'static str,
+        show: fn(&str) -> String,
+    ) -> Field<'_, 'r, 'd, SecretString> {
+        let field = self.secret(name, doc);
+        let convert = field.convert;
+        Field {
+            convert: Box::new(move |given| {
+                let (secret, _) = convert(given)?;
+                let shown = show(secret.expose_secret());
+                Ok((secret, shown.into()))
+            }),
+            ..field
+        }
+    }
+}
+
 fn text_of(given: &Given<'_>) -> Result<String, String> {
     match given {
         Given::Text(text)

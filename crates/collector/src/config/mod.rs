@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use activity_api::{ClientId, ContentType, Hosts, PublisherId, TenantId};
 use azure::identity::ManagedIdentity;
+use azure::storage::Account;
 use ledger::SinkName;
 use secrecy::SecretString;
 
@@ -142,13 +143,24 @@ pub struct WebhookConfig {
 }
 
 /// `[ledger]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum LedgerConfig {
     /// One file on this machine.
     Sqlite {
         /// The database file.
         path: PathBuf,
     },
+    /// Tables in an Azure Storage account.
+    AzureStorage(Box<AzureStorageConfig>),
+}
+
+/// A storage account, and who uses it.
+#[derive(Debug, Clone)]
+pub struct AzureStorageConfig {
+    /// The account.
+    pub account: Account,
+    /// The identity whose tokens it is used with; none where it is used with a key of its own.
+    pub identity: Option<ManagedIdentity>,
 }
 
 /// `[poll]`

@@ -3,13 +3,22 @@
 use std::path::Path;
 use std::time::Duration;
 
+use azure::identity::ManagedIdentity;
+use azure::storage::Account;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
+use super::field::REDACTED;
 use super::files::read_bytes;
 use super::keys::Kind;
 use super::reader::Section;
-use super::{FetchConfig, LedgerConfig, ListenConfig, PollConfig, TlsConfig, WebhookConfig};
+use super::{
+    AzureStorageConfig, FetchConfig, LedgerConfig, ListenConfig, PollConfig, TlsConfig,
+    WebhookConfig,
+};
+
+use crate::env::Lookup;
 
 /// All the public roots there are take a quarter of this.
 const MAX_CA_FILE_BYTES: u64 = 1024 * 1024;
@@ -119,17 +128,36 @@ pub(super) fn read_ledger(root: &mut Section<'_, '_>) -> Option<LedgerConfig> {
         "The durable memory of what was seen and delivered.",
         |section| {
             let base_dir = section.reader.base_dir;
-            let doc = "sqlite:PATH, a database file on this machine's own disk.";
+            let env = section.reader.env;
+            let doc = "sqlite:PATH, a database file on this machine's own disk; or azure-storage:CONNECTION_STRING, the \
+                       tables of a storage account, which is a secret and may be given as one; or \
+                       azure-storage:managed-identity:ACCOUNT, such an account used by the machine's own identity.";
             section
-                .text("url", doc)
-                .try_map(Kind::Text, move |text| read_ledger_url(&text, base_dir))
+                .partly_secret("url", doc, show_ledger_url)
+                .try_map(Kind::Secret, move |url| {
+                    read_ledger_url(url.expose_secret(), base_dir, env)
+                })
                 .default("sqlite:o365-collector.db")
         },
     )
 }
 
-fn read_ledger_url(text: &str, base_dir: &Path) -> Result<LedgerConfig, String> {
-    let must = "must be sqlite:PATH";
+/// What a connection string says is a secret.
+fn show_ledger_url(url: &str) -> String {
+    if url.starts_with("sqlite:") || url.starts_with(WITH_IDENTITY) {
+        return url.to_owned();
+    }
+    match url.split_once(':') {
+        Some((AZURE_STORAGE, _)) => format!("{AZURE_STORAGE}:{REDACTED}"),
+        _ => REDACTED.to_owned(),
+    }
+}
+
+const AZURE_STORAGE: &str = "azure-storage";
+const WITH_IDENTITY: &str = "azure-storage:managed-identity:";
+
+fn read_ledger_url(text: &str, base_dir: &Path, env: &dyn Lookup) -> Result<LedgerConfig, String> {
+    let must = "must be sqlite:PATH, azure-storage:CONNECTION_STRING or azure-storage:managed-identity:ACCOUNT";
     let (scheme, rest) = text.split_once(':').ok_or(must)?;
     match scheme {
         "sqlite" => {}
@@ -138,13 +166,13 @@ fn read_ledger_url(text: &str, base_dir: &Path) -> Result<LedgerConfig, String> 
                 "PostgreSQL is not available in this version: it {must}"
             ));
         }
-        "azure-storage" => {
-            return Err(format!(
-                "Azure Storage is not available in this version: it {must}"
-            ));
+        AZURE_STORAGE => {
+            let storage = read_azure_storage(rest, env)?;
+            return Ok(LedgerConfig::AzureStorage(Box::new(storage)));
         }
         _ => return Err(must.to_owned()),
     }
+    let must = "must be sqlite:PATH";
     // `sqlite:///srv/ledger.db` is how others spell an absolute path; with two slashes it would be a host.
     let path = match rest.strip_prefix("//") {
         Some(absolute) if absolute.starts_with('/') => absolute,
@@ -163,6 +191,31 @@ fn read_ledger_url(text: &str, base_dir: &Path) -> Result<LedgerConfig, String> 
     }
     Ok(LedgerConfig::Sqlite {
         path: base_dir.join(path),
+    })
+}
+
+fn read_azure_storage(text: &str, env: &dyn Lookup) -> Result<AzureStorageConfig, String> {
+    let Some(account) = text.strip_prefix("managed-identity:") else {
+        let account =
+            Account::parse(&SecretString::from(text)).map_err(|error| error.to_string())?;
+        return Ok(AzureStorageConfig {
+            account,
+            identity: None,
+        });
+    };
+    let mut identity =
+        ManagedIdentity::from_variables(|name| env.get(name)).map_err(|error| error.to_string())?;
+    // Beside what names the account, for a machine that has more identities than one.
+    let client_id = account
+        .split(';')
+        .filter_map(|part| part.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("ClientId"));
+    if let Some((_, client_id)) = client_id {
+        identity = identity.with_client_id(client_id.trim());
+    }
+    Ok(AzureStorageConfig {
+        account: Account::with_tokens(account).map_err(|error| error.to_string())?,
+        identity: Some(identity),
     })
 }
 

@@ -69,12 +69,10 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:8365");
     assert!(config.webhook.is_none());
     assert!(config.tls.ca_pem.is_none());
-    assert_eq!(
-        config.ledger,
-        LedgerConfig::Sqlite {
-            path: "/base/o365-collector.db".into()
-        }
-    );
+    let LedgerConfig::Sqlite { path } = &config.ledger else {
+        panic!("no file")
+    };
+    assert_eq!(path, Path::new("/base/o365-collector.db"));
     assert_eq!(config.poll.interval, Duration::from_secs(60));
     assert_eq!(config.poll.first_lookback, Duration::from_secs(24 * 3600));
     assert_eq!(config.fetch.max_concurrent, 16);
@@ -173,16 +171,76 @@ fn overridden_hosts_go_before_those_of_the_cloud() {
     assert_eq!(hosts.activity, Cloud::Commercial.hosts().activity);
 }
 
+const CONNECTION_STRING: &str =
+    "AccountName=nimbus;AccountKey=c3RvcmFnZS1rZXk=;EndpointSuffix=core.windows.net";
+
+#[test]
+fn a_ledger_in_azure_storage_is_a_secret_save_for_its_name() {
+    let in_file = format!("[ledger]\nurl = \"azure-storage:{CONNECTION_STRING}\"");
+    let elsewhere = "[ledger]\nurl = { env = \"STORAGE\" }".to_owned();
+    let url = format!("azure-storage:{CONNECTION_STRING}");
+    for text in [in_file, elsewhere] {
+        let given = [("STORAGE", url.as_str())];
+        let config = read(&with(&text), &given).unwrap();
+        let LedgerConfig::AzureStorage(storage) = &config.ledger else {
+            panic!("no account")
+        };
+        assert_eq!(storage.account.name(), "nimbus");
+        assert!(storage.identity.is_none());
+        assert!(!format!("{config:?}").contains("c3RvcmFnZS1rZXk"));
+        let variables = env(&given);
+        let document =
+            super::Document::parse(&with(&text), "test.toml", Path::new("/base"), &variables);
+        let (_, keys) = document.unwrap().read(&variables).unwrap();
+        let printed = super::print::render(&keys, Some("test.toml"));
+        assert!(!printed.contains("c3RvcmFnZS1rZXk"), "{printed}");
+        assert!(
+            printed.contains("\"azure-storage:<redacted>\""),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
+fn a_ledger_in_azure_storage_may_be_used_by_the_machines_own_identity() {
+    for account in ["nimbus", "AccountName=nimbus;ClientId=1234"] {
+        let text = format!("[ledger]\nurl = \"azure-storage:managed-identity:{account}\"");
+        let config = read(&with(&text), &[]).unwrap();
+        let LedgerConfig::AzureStorage(storage) = &config.ledger else {
+            panic!("no account")
+        };
+        assert_eq!(storage.account.name(), "nimbus");
+        assert!(storage.account.needs_token() && storage.identity.is_some());
+    }
+}
+
+#[test]
+fn a_wrong_connection_string_is_not_repeated() {
+    for url in [
+        "azure-storage:",
+        "azure-storage:secret",
+        "azure-storage:AccountName=SECRET;AccountKey=c2VjcmV0",
+        "azure-storage:AccountName=nimbus;AccountKey=secret!",
+        "azure-storage:managed-identity:AccountName=nimbus;AccountKey=c2VjcmV0",
+        "azure-storage:managed-identity:Secret",
+        "redis:secret",
+    ] {
+        let text = with(&format!("[ledger]\nurl = \"{url}\""));
+        let errors = read(&text, &[]).unwrap_err().to_string();
+        assert!(errors.contains("ledger.url"), "{errors}");
+        assert!(!errors.to_lowercase().contains("secret"), "{errors}");
+        assert!(!errors.contains("c2VjcmV0"), "{errors}");
+    }
+}
+
 #[test]
 fn an_absolute_ledger_path_is_taken_in_either_spelling() {
     for url in ["sqlite:/srv/ledger.db", "sqlite:///srv/ledger.db"] {
         let config = read(&with(&format!("[ledger]\nurl = \"{url}\"")), &[]).unwrap();
-        assert_eq!(
-            config.ledger,
-            LedgerConfig::Sqlite {
-                path: "/srv/ledger.db".into()
-            }
-        );
+        let LedgerConfig::Sqlite { path } = &config.ledger else {
+            panic!("no file")
+        };
+        assert_eq!(path, Path::new("/srv/ledger.db"));
     }
 }
 

@@ -15,7 +15,7 @@ struct Room {
     lives_in: &'static [&'static str],
 }
 
-const ROOMS: [Room; 8] = [
+const ROOMS: [Room; 9] = [
     Room {
         knowledge: "a host name of Microsoft's",
         is_in: |line| {
@@ -35,6 +35,21 @@ const ROOMS: [Room; 8] = [
             )
         },
         lives_in: &["crates/activity-api/", "crates/simulator/"],
+    },
+    Room {
+        knowledge: "a host name of Azure Storage",
+        is_in: |line| {
+            contains_any(
+                line,
+                &[
+                    "storage.azure.com",
+                    "core.windows.net",
+                    "core.usgovcloudapi.net",
+                    "core.chinacloudapi.cn",
+                ],
+            )
+        },
+        lives_in: &["crates/azure/", "crates/simulator/"],
     },
     Room {
         knowledge: "an error code of Microsoft's",
@@ -131,6 +146,7 @@ fn knowledge_out_of_its_room_is_found() {
             "let host = \"https://manage.office.com\";",
         ),
         ("crates/collector/src/fetch.rs", "if code == \"AF429\" {"),
+        ("crates/ledger/src/lib.rs", "\"core.windows.net\""),
         (
             "crates/ledger/src/lib.rs",
             "var(\"FUNCTIONS_WORKER_RUNTIME\")",

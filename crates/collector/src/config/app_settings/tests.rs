@@ -273,18 +273,18 @@ fn every_mistake_is_told_with_its_app_setting_and_never_its_value() {
     check(
         &env,
         &expect![[r#"
-        11 mistakes in the configuration:
-          O365_CONTENT_STREAMS: there is no content stream "Audit.Nothing"; there are Audit.AzureActiveDirectory, Audit.Exchange, Audit.SharePoint, Audit.General, DLP.All
-          WEBSITE_HOSTNAME: must be a host name, without a scheme and a path
-          APP_FILTER_JSON: this collector filters nothing, so that nothing is lost to a filter: clear this app setting
-          APP_FILTER_REGEX: this collector filters nothing, so that nothing is lost to a filter: clear this app setting
-          APP_TENANT_ID: tenant[0].id: must be a GUID: 32 hexadecimal digits in groups of 8-4-4-4-12, like 01234567-89ab-cdef-0123-456789abcdef
-          CUSTOMCONNSTR_APP_CLIENT_ID: tenant[0].client_id: must be a GUID: 32 hexadecimal digits in groups of 8-4-4-4-12, like 01234567-89ab-cdef-0123-456789abcdef
-          AzureWebJobsStorage: ledger.url: Azure Storage is not available in this version: it must be sqlite:PATH
-          O365_COLLECTOR_POLL__INTERVAL_SECS: poll.interval_secs: must be a whole number from 10 to 3600
-          CUSTOMCONNSTR_APP_AL_API_ENDPOINT: sink[0].api: must be a host, host:port or full https:// url: only https:// is spoken (http:// with a loopback address)
-          APP_SUBSCRIPTION_ID: sink[0].subscription_id: must be a GUID: 32 hexadecimal digits in groups of 8-4-4-4-12, like 01234567-89ab-cdef-0123-456789abcdef
-          O365_COLLECTOR_COLOUR: no setting has this variable"#]],
+            11 mistakes in the configuration:
+              O365_CONTENT_STREAMS: there is no content stream "Audit.Nothing"; there are Audit.AzureActiveDirectory, Audit.Exchange, Audit.SharePoint, Audit.General, DLP.All
+              WEBSITE_HOSTNAME: must be a host name, without a scheme and a path
+              APP_FILTER_JSON: this collector filters nothing, so that nothing is lost to a filter: clear this app setting
+              APP_FILTER_REGEX: this collector filters nothing, so that nothing is lost to a filter: clear this app setting
+              APP_TENANT_ID: tenant[0].id: must be a GUID: 32 hexadecimal digits in groups of 8-4-4-4-12, like 01234567-89ab-cdef-0123-456789abcdef
+              CUSTOMCONNSTR_APP_CLIENT_ID: tenant[0].client_id: must be a GUID: 32 hexadecimal digits in groups of 8-4-4-4-12, like 01234567-89ab-cdef-0123-456789abcdef
+              AzureWebJobsStorage: ledger.url: part 1 of the connection string is not Name=value
+              O365_COLLECTOR_POLL__INTERVAL_SECS: poll.interval_secs: must be a whole number from 10 to 3600
+              CUSTOMCONNSTR_APP_AL_API_ENDPOINT: sink[0].api: must be a host, host:port or full https:// url: only https:// is spoken (http:// with a loopback address)
+              APP_SUBSCRIPTION_ID: sink[0].subscription_id: must be a GUID: 32 hexadecimal digits in groups of 8-4-4-4-12, like 01234567-89ab-cdef-0123-456789abcdef
+              O365_COLLECTOR_COLOUR: no setting has this variable"#]],
     );
 }
 

@@ -83,7 +83,7 @@ fn a_wrong_type_is_told_by_both_types() {
             6 mistakes in the configuration:
               test.toml:15: tls.ca_file: must be text in quotes, not a list
               test.toml:13: listen.address: must be text in quotes, not a whole number
-              test.toml:17: ledger.url: must be text in quotes, not a table
+              test.toml:17: ledger.url: must be text, or { env = "NAME" }, or { file = "PATH" }, with nothing else between the braces
               test.toml:8: poll.interval_secs: must be a whole number from 10 to 3600, not a number with a fraction
               test.toml:9: poll.lookback_hours: must be a whole number from 1 to 167, not a date or time
               test.toml:11: fetch.max_concurrent: must be a whole number from 1 to 256, not true or false"#]],
@@ -191,14 +191,14 @@ fn other_credentials_and_ledgers_are_refused_by_name() {
             3 mistakes in the configuration:
               test.toml:7: tenant[0].certificate: not supported yet: use client_secret or managed_identity
               O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE: tenant[0].federated_token_file: not supported yet: use client_secret or managed_identity
-              test.toml:10: ledger.url: PostgreSQL is not available in this version: it must be sqlite:PATH"#]],
+              test.toml:10: ledger.url: PostgreSQL is not available in this version: it must be sqlite:PATH, azure-storage:CONNECTION_STRING or azure-storage:managed-identity:ACCOUNT"#]],
     );
     check_errors(
         &with("[ledger]\nurl = \"azure-storage:AccountKey=k\""),
         &[],
         expect![[r#"
-        1 mistake in the configuration:
-          test.toml:8: ledger.url: Azure Storage is not available in this version: it must be sqlite:PATH"#]],
+            1 mistake in the configuration:
+              test.toml:8: ledger.url: AccountKey of the connection string must be base64, as the portal shows it"#]],
     );
 }
 

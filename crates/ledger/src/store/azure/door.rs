@@ -48,7 +48,7 @@ pub trait StorageTokens: Send + Sync {
     ///
     /// # Errors
     /// When there is none to be had.
-    async fn token(&self, refused: Option<&AccessToken>) -> Result<AccessToken, NotSent>;
+    async fn token(&self, refused: Option<&Arc<AccessToken>>) -> Result<Arc<AccessToken>, NotSent>;
 }
 
 /// Requests under way at once. More than a partition answers at a time only wait at the other end.
@@ -209,7 +209,7 @@ impl Door {
         loop {
             number += 1;
             let token = self.token(token_refused.as_ref()).await?;
-            let cause: crate::Source = match self.send(draft, token.as_ref()).await {
+            let cause: crate::Source = match self.send(draft, token.as_deref()).await {
                 Ok(reply) => match read(&reply) {
                     Err(error @ (StorageError::Busy { .. } | StorageError::Malformed { .. })) => {
                         Arc::new(error)
@@ -258,7 +258,7 @@ impl Door {
         loop {
             number += 1;
             let token = self.token(None).await?;
-            let cause: crate::Source = match self.send(draft, token.as_ref()).await {
+            let cause: crate::Source = match self.send(draft, token.as_deref()).await {
                 Ok(reply) => match queues::read_done(&reply) {
                     Ok(()) => return Ok(()),
                     Err(error @ StorageError::Busy { .. }) => Arc::new(error),
@@ -276,7 +276,10 @@ impl Door {
         }
     }
 
-    async fn token(&self, refused: Option<&AccessToken>) -> Result<Option<AccessToken>, Error> {
+    async fn token(
+        &self,
+        refused: Option<&Arc<AccessToken>>,
+    ) -> Result<Option<Arc<AccessToken>>, Error> {
         if !self.account.needs_token() {
             return Ok(None);
         }

@@ -82,7 +82,7 @@ pub(super) const APP_SETTINGS: &[(&str, SetBy, ReadBy)] = &[
     (
         "AzureWebJobsStorage__clientId",
         SetBy::SomebodyElse,
-        ReadBy::Host,
+        ReadBy::Configuration,
     ),
     (
         "WEBSITE_RUN_FROM_PACKAGE",

@@ -17,6 +17,11 @@ use super::rows::{DueRow, Unsettled};
 /// from the others while one instance works on it.
 pub(super) const STALE_AFTER: i64 = 15 * 60 * 1000;
 
+/// An empty queue holds nothing that could still lead to a delivery. Then a message sent this long ago, in milliseconds,
+/// is taken for spent: it was read while its blob could not be delivered, as when no sink was to be had. Longer than it
+/// takes to send a message once its row says so.
+const SPENT_AFTER: i64 = 3 * 60 * 1000;
+
 /// Where the queue holds so many messages, its readers have enough to do: more would only lie there longer.
 const ENOUGH_MESSAGES: u64 = 2_000;
 
@@ -33,16 +38,22 @@ pub(super) async fn announce_due(books: &Books, now: Timestamp) -> Result<u64, E
     let Some(queue) = &books.door.options.wake_queue else {
         return Ok(0);
     };
-    if books.door.message_count(queue).await? >= ENOUGH_MESSAGES {
+    let message_count = books.door.message_count(queue).await?;
+    if message_count >= ENOUGH_MESSAGES {
         return Ok(0);
     }
+    let at = stored(now);
+    // Those announced until then are announced again.
+    let stale_until = match message_count {
+        0 => at.saturating_add(STALE_AFTER - SPENT_AFTER),
+        _ => at,
+    };
     let mut told_count = 0;
     for tenant in books.tenants(false).await? {
         let partition = partition_of(tenant);
-        let at = stored(now);
         let mut query = Query {
             filter: format!(
-                "{} and NotBefore le {at}L and LeasedUntil le {at}L and AnnouncedUntil le {at}L",
+                "{} and NotBefore le {at}L and LeasedUntil le {at}L and AnnouncedUntil le {stale_until}L",
                 between(&partition, "d-", "d.")
             ),
             max_count: MAX_PAGE,
@@ -62,7 +73,7 @@ pub(super) async fn announce_due(books: &Books, now: Timestamp) -> Result<u64, E
                 });
                 books.hold(row);
             }
-            told_count += announce(books, &keys, at).await?;
+            told_count += announce(books, &keys, at, stale_until).await?;
             match continuation {
                 Some(continuation) if seen_count < MAX_ANNOUNCED => {
                     query.continuation = Some(continuation);
@@ -75,10 +86,15 @@ pub(super) async fn announce_due(books: &Books, now: Timestamp) -> Result<u64, E
 }
 
 /// Notes that the blobs are told of, then tells: two who do this at once tell of each once.
-async fn announce(books: &Books, keys: &[LeaseKey], now: i64) -> Result<u64, Error> {
+async fn announce(
+    books: &Books,
+    keys: &[LeaseKey],
+    now: i64,
+    stale_until: i64,
+) -> Result<u64, Error> {
     let amended = books
         .amend_all(keys, |_, blob| {
-            let wants = blob.is_due(now) && blob.announced_until <= now;
+            let wants = blob.is_due(now) && blob.announced_until <= stale_until;
             blob.announced_until = now.saturating_add(STALE_AFTER);
             wants
         })

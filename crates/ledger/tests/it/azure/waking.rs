@@ -11,6 +11,8 @@ use super::account::{Fate, Network, Place, at, blob, request};
 
 /// A quarter of an hour, after which a message is taken for lost.
 const STALE: i64 = 15 * 60;
+/// Three minutes, after which it is when the queue is empty.
+const SPENT: i64 = 3 * 60;
 
 async fn send(place: &Place, draft: &azure::storage::Draft) -> Response<Bytes> {
     let network = Network::new(place.http.clone(), |_| Fate::Answered);
@@ -67,32 +69,34 @@ async fn a_blob_that_is_due_is_announced_again_when_its_message_led_to_nothing()
         .note_seen(vec![blob(1), blob(2)], at(0))
         .await
         .unwrap();
-    assert_eq!(told(&place).await.len(), 2);
     let announce = async |seconds| ledger.announce_due(at(seconds)).await.unwrap();
+    assert_eq!(announce(STALE - 1).await, 0, "the messages are still there");
+    let both = [blob(1).name(), blob(2).name()];
+    assert_eq!(told(&place).await, both);
     assert_eq!(
-        announce(STALE - 1).await,
+        announce(SPENT - 1).await,
         0,
         "the messages may still be on their way"
     );
-    assert_eq!(announce(STALE).await, 2);
-    assert_eq!(announce(STALE).await, 0);
-    let both = [blob(1).name(), blob(2).name()];
-    assert_eq!(told(&place).await, both);
+    assert_eq!(announce(SPENT).await, 2, "an empty queue leads to nothing");
+    assert_eq!(announce(SPENT + STALE - 1).await, 0, "they are there again");
+    assert_eq!(announce(SPENT + STALE).await, 2);
+    assert_eq!(told(&place).await.len(), 4);
+    let sent_at = SPENT + STALE;
 
-    let mut leases = ledger.lease(&request(2), at(STALE)).await.unwrap();
-    assert_eq!(announce(STALE + 299).await, 0, "somebody has them");
+    let mut leases = ledger.lease(&request(2), at(sent_at)).await.unwrap();
+    assert_eq!(announce(sent_at + 299).await, 0, "somebody has them");
     let waiting = leases.remove(0);
     ledger
         .retry_later(waiting, at(9_000), "not ready")
         .await
         .unwrap();
-    assert_eq!(announce(STALE + 300).await, 1, "a lease ran out");
+    assert_eq!(announce(sent_at + 300).await, 1, "a lease ran out");
     assert_eq!(told(&place).await, [blob(2).name()]);
     assert_eq!(announce(8_999).await, 1, "that one is stale again");
     assert_eq!(announce(9_000).await, 1, "the other is due");
     assert_eq!(told(&place).await, both);
 }
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Azurite"]
 async fn without_a_queue_nobody_is_told() {

@@ -247,7 +247,7 @@ impl App {
     }
 
     /// Has the one blob delivered that the message names. Whatever becomes of it stands in the ledger, so the message has
-    /// done its work; only when the ledger cannot be asked is it to come again.
+    /// done its work; only when nobody could ask the ledger, or had the time to, is it to come again.
     ///
     /// # If interrupted
     /// The blob's lease runs out, and Poll has it announced again.
@@ -272,6 +272,8 @@ impl App {
             Turn::NotLeased => Outcome::done(
                 "nothing to do: the blob is settled, not due, or somebody else has it",
             ),
+            // A blob that nobody tried has nothing but this message to wake anybody for it.
+            Turn::NotTried => Outcome::failed("no time is left for it, the message comes again"),
             Turn::LedgerFailed => {
                 Outcome::failed("the ledger does not answer, the message comes again")
             }

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 pub enum Turn {
     /// It was leased, and the lease has ended: it is delivered, settled otherwise, or due again later.
     Ended,
-    /// It was not leased: somebody else has it, it is settled or not due, its sinks or its tenant are not to be had, or
-    /// the process is ending.
+    /// It was not leased: somebody else has it, it is settled or not due, or its sinks or its tenant are not to be had.
     NotLeased,
+    /// Nobody tried: the process is ending, or whoever asked has no more time.
+    NotTried,
     /// The ledger did not answer, so nothing is known.
     LedgerFailed,
 }
@@ -53,7 +54,7 @@ impl Wanted {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state();
         if state.is_closed {
-            tell(vec![sender], Turn::NotLeased);
+            tell(vec![sender], Turn::NotTried);
             return receiver;
         }
         match state.leased.values_mut().find(|leased| leased.name == name) {
@@ -70,7 +71,7 @@ impl Wanted {
     pub(crate) fn give_up(&self, name: &BlobName) {
         let mut state = self.state();
         if let Some(waiting) = state.untried.remove(name) {
-            tell(waiting, Turn::NotLeased);
+            tell(waiting, Turn::NotTried);
         }
         for leased in state.leased.values().filter(|leased| leased.name == *name) {
             leased.give_up.cancel();
@@ -156,7 +157,7 @@ impl Wanted {
         let mut state = self.state();
         state.is_closed = true;
         let untried: BTreeSet<_> = state.untried.keys().cloned().collect();
-        tell_all(&mut state, &untried, Turn::NotLeased);
+        tell_all(&mut state, &untried, Turn::NotTried);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -8,7 +8,7 @@ use activity_api::AccessToken;
 use async_trait::async_trait;
 use azure::storage::batch::{self, Failed};
 use azure::storage::entity::Stored;
-use azure::storage::tables::{self, Change, Query};
+use azure::storage::tables::{self, Change, Continuation, Query};
 use azure::storage::{Account, Draft, Error as StorageError, blobs, queues};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -112,7 +112,7 @@ impl Door {
     pub(super) async fn page(
         &self,
         query: &Query,
-    ) -> Result<(Vec<Stored>, Option<tables::Continuation>), Error> {
+    ) -> Result<(Vec<Stored>, Option<Continuation>), Error> {
         let draft = tables::query(&self.options.table, query);
         match self.exchange(&draft, tables::read_page).await? {
             Ok(page) => Ok(page),

@@ -1,0 +1,184 @@
+//! Finding out what there is: subscriptions looked after, content types listed, for all tenants at once or each at its own
+//! pace.
+
+use std::time::Duration;
+
+use activity_api::{ContentType, NextStep, TenantId};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::{Pipeline, Tenant};
+use crate::deliver::chain;
+use crate::discover::poll::{self, poll_content};
+use crate::subscriptions::{self, keep_subscribed};
+
+/// How often subscriptions are looked after: as often as Microsoft lets one be started.
+const KEEP_SUBSCRIBED_EVERY: Duration = Duration::from_secs(15 * 60);
+/// How many tenants are listed at once: enough to hide the distance to Microsoft, few enough
+/// that a thousand tenants' pages do not fill the memory.
+const CONCURRENT_LISTINGS: usize = 16;
+
+impl Pipeline {
+    /// Looks after the subscriptions that it is time for, and lists every content type of every tenant. How many blobs
+    /// were new, and how many listings failed.
+    ///
+    /// # If interrupted
+    /// What was listed is noted; see [`poll_content`].
+    pub async fn discover_once(&self) -> (u64, u64) {
+        // Boxed, because what a closure makes here could not be sent to another thread, and with it no host's loop.
+        let tenants: Vec<_> = self
+            .tenants
+            .iter()
+            .map(|tenant| self.discover(tenant).boxed())
+            .collect();
+        let results: Vec<_> = futures::stream::iter(tenants)
+            .buffer_unordered(CONCURRENT_LISTINGS)
+            .collect()
+            .await;
+        results
+            .into_iter()
+            .fold((0, 0), |(new, failed), (more_new, more_failed)| {
+                (new + more_new, failed + more_failed)
+            })
+    }
+
+    /// The same for one tenant, all its content types at once: a first listing of a busy one takes many pages.
+    async fn discover(&self, tenant: &Tenant) -> (u64, u64) {
+        if self.keeps_subscriptions {
+            self.keep_subscribed(tenant, self.clock.now()).await;
+        }
+        let listings = tenant
+            .content_types
+            .iter()
+            .map(|content_type| self.list(tenant, *content_type).boxed());
+        let results = futures::future::join_all(listings).await;
+        let failed = results.iter().filter(|result| result.is_none()).count();
+        (results.iter().flatten().sum(), failed as u64)
+    }
+
+    pub(super) async fn discover_until(&self, stop: &CancellationToken) {
+        // Each tenant at its own pace: one that is slow, or whose requests hang, must not keep the others waiting.
+        let places = Semaphore::new(CONCURRENT_LISTINGS);
+        let mut loops: FuturesUnordered<_> = self
+            .tenants
+            .iter()
+            .map(|tenant| self.discover_tenant_until(tenant, &places, stop).boxed())
+            .collect();
+        let tenants = async { while loops.next().await.is_some() {} };
+        tokio::join!(tenants, self.count_until(stop));
+    }
+
+    async fn discover_tenant_until(
+        &self,
+        tenant: &Tenant,
+        places: &Semaphore,
+        stop: &CancellationToken,
+    ) {
+        let mut ticks = self.ticks();
+        let work = async {
+            loop {
+                ticks.tick().await;
+                // Never closed, so the place always comes.
+                let place = places.acquire().await;
+                self.discover(tenant).await;
+                drop(place);
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn keep_subscribed(&self, tenant: &Tenant, now: Timestamp) {
+        let id = tenant.microsoft.tenant();
+        if self.pauses.is_paused(id, now) || tenant.subscribe_at().is_some_and(|at| at > now) {
+            return;
+        }
+        let kept = keep_subscribed(
+            &tenant.microsoft,
+            &tenant.content_types,
+            self.webhook.as_ref(),
+            &*self.ledger,
+            now,
+        );
+        match kept.await {
+            Ok(_kept) => {
+                tenant.set_subscribe_at(now + KEEP_SUBSCRIBED_EVERY);
+                self.tenant_works(id);
+            }
+            Err(subscriptions::Error::Microsoft(error)) => self.note_trouble(id, &error, now),
+            Err(subscriptions::Error::Ledger(cause)) => {
+                self.live.ledger_failed(&chain(&cause), now);
+                warn!(tenant = %id, %cause, "subscriptions not looked after");
+            }
+        }
+    }
+
+    /// How many blobs were new. Nothing when they could not be listed, or the tenant is left alone for the moment: also
+    /// on account of another of its content types, a moment ago.
+    async fn list(&self, tenant: &Tenant, content_type: ContentType) -> Option<u64> {
+        let id = tenant.microsoft.tenant();
+        let now = self.clock.now();
+        if self.pauses.is_paused(id, now) {
+            return None;
+        }
+        let listed = poll_content(
+            &tenant.microsoft,
+            content_type,
+            self.poll.first_lookback,
+            &*self.ledger,
+            now,
+        )
+        .await;
+        match listed {
+            Ok(new_blobs) => {
+                self.live.polled(id, content_type, now);
+                self.tenant_works(id);
+                if new_blobs > 0 {
+                    self.news.notify_one();
+                }
+                Some(new_blobs)
+            }
+            Err(error) => {
+                warn!(tenant = %id, %content_type, cause = &error as &dyn std::error::Error, "content not listed");
+                self.live
+                    .poll_failed(id, content_type, &chain(&error), None, now);
+                if let poll::Error::Ledger(cause) = &error {
+                    self.live.ledger_failed(&chain(cause), now);
+                }
+                if let poll::Error::Microsoft(error) = &error {
+                    if matches!(error.next_step(), NextStep::StartSubscription) {
+                        tenant.clear_subscribe_at();
+                    }
+                    self.note_trouble(id, error, now);
+                }
+                None
+            }
+        }
+    }
+
+    fn tenant_works(&self, tenant: TenantId) {
+        self.pauses.clear(tenant);
+        self.live.tenant_ok(tenant);
+    }
+
+    /// Leaves a tenant alone for a while when a person must act.
+    fn note_trouble(&self, tenant: TenantId, error: &crate::microsoft::Error, now: Timestamp) {
+        match error.next_step() {
+            NextStep::StopTenant(reason) => {
+                let retry_at = self.pauses.pause(tenant, now);
+                error!(%tenant, %reason, %retry_at, "tenant cannot be collected");
+                self.live
+                    .tenant_stopped(tenant, &reason.to_string(), Some(retry_at), now);
+            }
+            _ => {
+                warn!(%tenant, cause = error as &dyn std::error::Error, "microsoft did not answer as hoped, will retry")
+            }
+        }
+    }
+}

@@ -232,6 +232,29 @@ impl Simulator {
         Ok(deliveries.verdict(plan, records, self.world.now_ms()))
     }
 
+    /// Each blob as a notification would name it, whether its time has come or not.
+    pub fn notifications(&self) -> Vec<serde_json::Value> {
+        let blobs = 0..self.world.plan.blobs.len();
+        blobs
+            .filter_map(|at| webhook::notification(&self.world, at))
+            .collect()
+    }
+
+    /// The bytes of all records, without anything between them.
+    pub fn record_bytes_total(&self) -> u64 {
+        let World { plan, records, .. } = self.world.as_ref();
+        let mut text = Vec::new();
+        let mut total = 0;
+        for blob in &plan.blobs {
+            for record in blob.first..blob.first + blob.count {
+                text.clear();
+                records.append(blob, record, &mut text);
+                total += text.len() as u64;
+            }
+        }
+        total
+    }
+
     /// The requests that came so far.
     pub fn requests(&self) -> Requests {
         self.world.requests.snapshot()

@@ -103,6 +103,11 @@ impl Diary {
         self.changed.send_replace(());
     }
 
+    /// To be told that an instance is in another state, so that whoever waits for one looks again.
+    pub(super) fn touch(&self) {
+        self.changed.send_replace(());
+    }
+
     pub(super) fn invocations(&self) -> Vec<Invocation> {
         self.pages().invocations.clone()
     }

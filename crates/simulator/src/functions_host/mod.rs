@@ -268,8 +268,8 @@ impl FunctionsHost {
         self.inner.diary.logs()
     }
 
-    /// Waits until `is_there` says so of the host, which it is asked after each invocation and each logged line; false when
-    /// it did not within `limit`.
+    /// Waits until `is_there` says so of the host, which it is asked after each invocation, each logged line and each
+    /// change of a handler's state; false when it did not within `limit`.
     pub async fn wait_until(&self, limit: Duration, is_there: impl Fn(&Self) -> bool) -> bool {
         let mut changes = self.inner.diary.changes();
         let waiting = async {

@@ -101,8 +101,9 @@ impl Instance {
         settled.map_or_else(|_| self.state(), |state| state.clone())
     }
 
-    fn become_(&self, state: State) {
+    fn become_(&self, state: State, inner: &Inner) {
         self.state.send_replace(state);
+        inner.diary.touch();
     }
 }
 
@@ -114,13 +115,16 @@ pub(super) async fn run(
 ) {
     let mut crashes: Vec<Instant> = Vec::new();
     loop {
-        instance.become_(State::Starting);
+        instance.become_(State::Starting, &inner);
         let end = run_handler(&inner, &instance, &mut orders).await;
-        instance.become_(State::Starting);
+        instance.become_(State::Starting, &inner);
         let say = |text: String| inner.diary.log(instance.number, LogSource::Host, text);
         let stopped = match end {
             End::Stopped => {
-                instance.become_(State::Stopped("the instance was stopped".to_owned()));
+                instance.become_(
+                    State::Stopped("the instance was stopped".to_owned()),
+                    &inner,
+                );
                 return;
             }
             End::Asked(Order::Restart) => {
@@ -148,7 +152,7 @@ pub(super) async fn run(
             }
         };
         say(stopped.clone());
-        instance.become_(State::Stopped(stopped));
+        instance.become_(State::Stopped(stopped), &inner);
         loop {
             tokio::select! {
                 () = instance.stop.cancelled() => return,
@@ -194,15 +198,15 @@ async fn run_handler(
             return End::NeverReady("the handler did not answer on its port in time".to_owned());
         }
     }
-    instance.become_(State::Ready { port, pid });
+    instance.become_(State::Ready { port, pid }, inner);
     tokio::select! {
         () = instance.stop.cancelled() => {
-            instance.become_(State::Starting);
+            instance.become_(State::Starting, inner);
             end(&mut child, pid, grace).await;
             End::Stopped
         }
         Some(order) = orders.recv() => {
-            instance.become_(State::Starting);
+            instance.become_(State::Starting, inner);
             obey(&mut child, pid, grace, order).await
         }
         status = child.wait() => End::Exited(status.ok()),

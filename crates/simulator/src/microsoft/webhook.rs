@@ -132,9 +132,7 @@ fn plan_push(world: &World, feed: usize) -> Option<Push> {
 }
 
 async fn deliver(world: &World, push: Push) {
-    let Some(body) = body_of(world, push.feed, &push.blobs) else {
-        return;
-    };
+    let body = body_of(world, &push.blobs);
     let status = send(request(world, &push.webhook).body(body)).await;
     world
         .requests
@@ -174,18 +172,20 @@ async fn deliver(world: &World, push: Push) {
         });
 }
 
-fn body_of(world: &World, feed: usize, blobs: &Range<usize>) -> Option<String> {
-    let number = feed / ContentType::ALL.len();
+fn body_of(world: &World, blobs: &Range<usize>) -> String {
+    let rows = blobs.clone().filter_map(|at| notification(world, at));
+    Value::from(rows.collect::<Vec<_>>()).to_string()
+}
+
+/// A blob as a notification names it.
+pub(crate) fn notification(world: &World, at: usize) -> Option<Value> {
+    let number = world.plan.blobs.get(at)?.tenant;
     let tenant = world.tenants.get(number)?;
     // Seen in captured traffic: a notification's contentId has the region twice, a listing's once.
-    let suffix = format!("${}", region(number));
-    let rows = blobs.clone().filter_map(|at| {
-        let mut row = entry(world, at, &suffix)?;
-        row["tenantId"] = tenant.tenant_id.as_str().into();
-        row["clientId"] = tenant.client_id.as_str().into();
-        Some(row)
-    });
-    Some(Value::from(rows.collect::<Vec<_>>()).to_string())
+    let mut row = entry(world, at, &format!("${}", region(number)))?;
+    row["tenantId"] = tenant.tenant_id.as_str().into();
+    row["clientId"] = tenant.client_id.as_str().into();
+    Some(row)
 }
 
 fn request(world: &World, webhook: &Webhook) -> reqwest::RequestBuilder {

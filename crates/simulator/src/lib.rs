@@ -43,7 +43,7 @@ pub use error::Error;
 pub use faults::{Fault, FaultAction};
 pub use functions_host::{
     FunctionsHost, FunctionsHostError, FunctionsHostOptions, Invocation, LogLine, LogSource,
-    Outcome, ServerTls,
+    Outcome,
 };
 pub use microsoft::corpus::Corpus;
 pub use options::{
@@ -51,5 +51,6 @@ pub use options::{
 };
 pub use requests::{RequestCount, RequestKind, Requests};
 pub use simulator::{SimulatedTenant, Simulator};
+pub use tls::ServerTls;
 pub use transcript::Exchange;
 pub use verdict::{Progress, Repeated, SinkVerdict, Verdict};

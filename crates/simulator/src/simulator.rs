@@ -110,7 +110,7 @@ impl Simulator {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let acceptor = tls
             .as_ref()
-            .map(|tls| TlsAcceptor::from(Arc::clone(&tls.server)));
+            .map(|tls| TlsAcceptor::from(Arc::clone(&tls.server.config)));
         for (service, listener) in listeners {
             let listener = {
                 let _entered = runtime.enter();
@@ -135,7 +135,7 @@ impl Simulator {
         }
         Ok(Self {
             world,
-            server_tls: tls.as_ref().map(|tls| ServerTls(Arc::clone(&tls.server))),
+            server_tls: tls.as_ref().map(|tls| tls.server.clone()),
             ca_pem: tls.map(|tls| tls.ca_pem),
             stop,
             tasks,

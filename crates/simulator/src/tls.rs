@@ -13,11 +13,26 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::Error;
 
+/// A TLS identity to serve with, made by a [`Simulator`](crate::Simulator) whose CA is trusted by whoever calls.
+#[derive(Clone)]
+pub struct ServerTls {
+    pub(crate) config: Arc<ServerConfig>,
+    /// The same in PEM, for a server that is no part of this process.
+    pub(crate) chain_pem: Arc<str>,
+    pub(crate) key_pem: Arc<str>,
+}
+
+impl std::fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServerTls(..)")
+    }
+}
+
 /// A CA made for this run, and what is needed to serve with its leaf.
 #[derive(Debug)]
 pub(crate) struct Tls {
     pub(crate) ca_pem: String,
-    pub(crate) server: Arc<ServerConfig>,
+    pub(crate) server: ServerTls,
 }
 
 impl Tls {
@@ -50,7 +65,8 @@ fn make(public_host: &str) -> Result<Tls, Box<dyn std::error::Error + Send + Syn
     leaf_params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let leaf = leaf_params.signed_by(&leaf_key, &issuer)?;
 
-    let key = PrivateKeyDer::from_pem_slice(leaf_key.serialize_pem().as_bytes())?;
+    let key_pem = leaf_key.serialize_pem();
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?;
     // The provider is named, so that a program that installs none, or another, can use the simulator too.
     let mut server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
@@ -59,7 +75,11 @@ fn make(public_host: &str) -> Result<Tls, Box<dyn std::error::Error + Send + Syn
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Tls {
         ca_pem: ca.pem(),
-        server: Arc::new(server),
+        server: ServerTls {
+            config: Arc::new(server),
+            chain_pem: format!("{}{}", leaf.pem(), ca.pem()).into(),
+            key_pem: key_pem.into(),
+        },
     })
 }
 

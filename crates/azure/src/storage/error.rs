@@ -66,6 +66,21 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether it is the token that is refused, and not what its owner may do: then another token may be taken. The
+    /// service says 401 of one that has ended; its emulator says 403, with the word that the service has for a bad
+    /// signature.
+    #[must_use]
+    pub fn refuses_token(&self) -> bool {
+        match self {
+            Self::NotAuthorized { status, code } => {
+                *status == 401 || code.0 == "AuthenticationFailed"
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Storage's word for an error, such as `EntityAlreadyExists`: nothing but letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Code(String);

@@ -1,6 +1,7 @@
 //! The function app as a whole: the package that we make runs in a stand-in for the Functions host, with the storage
 //! emulator for its account and simulators for everybody else.
 
+mod by_identity;
 mod deployed;
 mod losses;
 
@@ -18,6 +19,13 @@ use crate::support::{PATIENCE, describe, program};
 
 /// How long a lease lasts here: what a killed handler held is to come back while a test waits.
 const LEASE_SECS: &str = "30";
+
+/// By what right the app uses its storage.
+#[derive(Clone, Copy)]
+enum By {
+    Key,
+    Identity,
+}
 
 /// A deployed app and the world around it.
 pub(crate) struct App {
@@ -37,6 +45,19 @@ impl App {
         options: Options,
         change: impl FnOnce(&mut BTreeMap<String, String>),
     ) -> Self {
+        Self::deploy_at(options, By::Key, change).await
+    }
+
+    /// The same, with nothing but the managed identity's tokens for the app's storage.
+    pub(crate) async fn deploy_by_identity(options: Options) -> Self {
+        Self::deploy_at(options, By::Identity, |_| {}).await
+    }
+
+    async fn deploy_at(
+        options: Options,
+        by: By,
+        change: impl FnOnce(&mut BTreeMap<String, String>),
+    ) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let dir = tempfile::tempdir().unwrap();
         let simulator = Simulator::start(Options {
@@ -48,13 +69,27 @@ impl App {
         .unwrap();
         let ca_file = dir.path().join("ca.pem");
         std::fs::write(&ca_file, simulator.ca_pem().unwrap()).unwrap();
-        let azurite = Azurite::start(&azurite_folder()).await.unwrap();
-        let mut settings = settings(&simulator, &azurite.connection_string(), &ca_file);
+        let azurite = match by {
+            By::Key => Azurite::start(&azurite_folder()).await.unwrap(),
+            By::Identity => start_with_tokens(&simulator).await,
+        };
+        let mut settings = settings(&simulator, &ca_file);
+        settings.extend(match by {
+            By::Key => BTreeMap::from([(
+                "AzureWebJobsStorage".to_owned(),
+                azurite.connection_string(),
+            )]),
+            By::Identity => identity_settings(&azurite),
+        });
         change(&mut settings);
         simulator.site().replace_settings(settings);
-        let host = FunctionsHost::start(FunctionsHostOptions::for_simulator(package(), &simulator))
-            .await
-            .unwrap();
+        let host = FunctionsHost::start(FunctionsHostOptions {
+            // The stand-in itself knows keys only. The app is never told this one.
+            queue_connection: matches!(by, By::Identity).then(|| azurite.connection_string()),
+            ..FunctionsHostOptions::for_simulator(package(), &simulator)
+        })
+        .await
+        .unwrap();
         Self {
             simulator,
             host,
@@ -159,7 +194,7 @@ impl App {
 }
 
 /// What the original collector's template sets, and after that what leads into the simulation.
-fn settings(simulator: &Simulator, storage: &str, ca_file: &Path) -> BTreeMap<String, String> {
+fn settings(simulator: &Simulator, ca_file: &Path) -> BTreeMap<String, String> {
     let tenant = &simulator.tenants()[0];
     let azure = &simulator.options().azure;
     let alertlogic = &simulator.options().alertlogic;
@@ -170,7 +205,6 @@ fn settings(simulator: &Simulator, storage: &str, ca_file: &Path) -> BTreeMap<St
         ("APP_SUBSCRIPTION_ID", azure.subscription_id.clone()),
         ("APP_RESOURCE_GROUP", azure.resource_group.clone()),
         ("O365_CONTENT_STREAMS", streams.to_owned()),
-        ("AzureWebJobsStorage", storage.to_owned()),
         ("CUSTOMCONNSTR_APP_CLIENT_ID", tenant.client_id.clone()),
         (
             "CUSTOMCONNSTR_APP_CLIENT_SECRET",
@@ -203,6 +237,25 @@ fn settings(simulator: &Simulator, storage: &str, ca_file: &Path) -> BTreeMap<St
         ("O365_COLLECTOR_FETCH__LEASE_SECS", LEASE_SECS.to_owned()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// What names the emulator's account to an app that has no key of it.
+fn identity_settings(azurite: &Azurite) -> BTreeMap<String, String> {
+    [
+        ("accountName", azurite.account().to_owned()),
+        ("credential", "managedidentity".to_owned()),
+        ("tableServiceUri", azurite.tables()),
+        ("queueServiceUri", azurite.queues()),
+        ("blobServiceUri", azurite.blobs()),
+    ]
+    .map(|(name, value)| (format!("AzureWebJobsStorage__{name}"), value))
+    .into()
+}
+
+async fn start_with_tokens(simulator: &Simulator) -> Azurite {
+    Azurite::start_with_tokens(&azurite_folder(), &simulator.server_tls().unwrap())
+        .await
+        .unwrap()
 }
 
 /// The package of the program under test, made once.

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use activity_api::ContentType;
+use azure::storage::{Account, InvalidAccount};
 use secrecy::SecretString;
 
 use super::errors::{Kind, shown_name};
@@ -22,6 +23,14 @@ const HOSTNAME: &str = "WEBSITE_HOSTNAME";
 const STORAGE: &str = "AzureWebJobsStorage";
 const STORAGE_ACCOUNT: &str = "AzureWebJobsStorage__accountName";
 const STORAGE_CLIENT_ID: &str = "AzureWebJobsStorage__clientId";
+const STORAGE_TABLES: &str = "AzureWebJobsStorage__tableServiceUri";
+/// Where the account's services are, for a cloud or a network in which they are not at the usual names; and what a
+/// connection string calls each.
+const STORAGE_SERVICES: [(&str, &str); 3] = [
+    (STORAGE_TABLES, "TableEndpoint"),
+    ("AzureWebJobsStorage__queueServiceUri", "QueueEndpoint"),
+    ("AzureWebJobsStorage__blobServiceUri", "BlobEndpoint"),
+];
 const CLIENT_ID: &str = "CUSTOMCONNSTR_APP_CLIENT_ID";
 const CLIENT_SECRET: &str = "CUSTOMCONNSTR_APP_CLIENT_SECRET";
 const PRINCIPAL_ID: &str = "APP_PRINCIPAL_ID";
@@ -262,17 +271,41 @@ impl Translation<'_> {
         };
         if let Some(storage) = self.settings.get(STORAGE) {
             self.put(variable, STORAGE, format!("azure-storage:{storage}"));
-        } else if let Some(account) = self.settings.get(STORAGE_ACCOUNT) {
+        } else if let Some((setting, account)) = self.account() {
             let mut url = format!("azure-storage:managed-identity:AccountName={account}");
+            for (service, part) in STORAGE_SERVICES {
+                match self.settings.get(service) {
+                    Some(uri) => match check_service(&uri, part) {
+                        Ok(()) => url.push_str(&format!(";{part}={uri}")),
+                        Err(must) => self.refuse(service, format!("must be {must}")),
+                    },
+                    None if setting == STORAGE_TABLES => {
+                        let how = "missing: set this app setting, or AzureWebJobsStorage__accountName for the usual names";
+                        self.refuse(service, how.to_owned());
+                    }
+                    None => {}
+                }
+            }
             if let Some(client_id) = self.settings.get(STORAGE_CLIENT_ID) {
                 url.push_str(&format!(";ClientId={client_id}"));
             }
-            self.put(variable, STORAGE_ACCOUNT, url);
+            self.put(variable, setting, url);
         } else if !in_file && self.settings.env.names_with_prefix(&variable).is_empty() {
             let how = "missing: set this app setting to the connection string of the app's storage account, or \
                        AzureWebJobsStorage__accountName to its name where the managed identity may use it";
             self.refuse(STORAGE, how.to_owned());
         }
+    }
+
+    /// The name of the account that the managed identity uses, and the app setting that has it.
+    fn account(&self) -> Option<(&'static str, String)> {
+        if let Some(name) = self.settings.get(STORAGE_ACCOUNT) {
+            return Some((STORAGE_ACCOUNT, name));
+        }
+        let uri = self.settings.get(STORAGE_TABLES)?;
+        let host = uri.split_once("://").map_or("", |(_, rest)| rest);
+        let name = host.split('.').next().unwrap_or_default();
+        Some((STORAGE_TABLES, name.to_owned()))
     }
 
     /// Where Microsoft reaches the app, once there is an auth id: without one anybody could post there.
@@ -342,6 +375,16 @@ impl Translation<'_> {
             reason,
             kind: Kind::Invalid,
         });
+    }
+}
+
+/// # Errors
+/// What it must be.
+fn check_service(uri: &str, part: &str) -> Result<(), &'static str> {
+    match Account::with_tokens(&format!("AccountName=account;{part}={uri}")) {
+        Ok(_) if !uri.contains(';') => Ok(()),
+        Err(InvalidAccount::Wrong { must, .. }) => Err(must),
+        Ok(_) | Err(_) => Err("one address, without a semicolon"),
     }
 }
 

@@ -16,7 +16,7 @@ mod timers;
 mod worker;
 
 pub use diary::{Invocation, LogLine, LogSource, Outcome};
-pub use options::{FunctionsHostOptions, ServerTls};
+pub use options::FunctionsHostOptions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -118,7 +118,7 @@ impl FunctionsHost {
         let tls = options
             .tls
             .as_ref()
-            .map(|tls| TlsAcceptor::from(Arc::clone(&tls.0)));
+            .map(|tls| TlsAcceptor::from(Arc::clone(&tls.config)));
         let count = options.instances;
         let inner = Arc::new(Inner {
             options,

@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Simulator, Site};
-
-/// A TLS identity to serve with, made by a [`Simulator`] whose CA is trusted by whoever calls.
-#[derive(Clone, Debug)]
-pub struct ServerTls(pub(crate) Arc<rustls::ServerConfig>);
+use crate::{ServerTls, Simulator, Site};
 
 /// What a [`FunctionsHost`](crate::FunctionsHost) runs.
 #[derive(Clone, Debug)]

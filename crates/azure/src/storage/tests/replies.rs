@@ -186,3 +186,14 @@ fn nonsense_is_malformed() {
     let bytes = Response::new(Bytes::from_static(&[0xff, 0xfe, b'<']));
     assert!(queues::read_messages(&bytes).is_err());
 }
+
+#[test]
+fn a_refused_token_is_told_from_a_right_that_is_missing() {
+    let meaning = |status, code| tables::read_written(&refusal(status, code)).unwrap_err();
+    assert!(meaning(401, "InvalidAuthenticationInfo").refuses_token());
+    assert!(meaning(401, "").refuses_token());
+    assert!(meaning(403, "AuthenticationFailed").refuses_token());
+    assert!(!meaning(403, "AuthorizationPermissionMismatch").refuses_token());
+    assert!(!meaning(403, "").refuses_token());
+    assert!(!meaning(503, "ServerBusy").refuses_token());
+}

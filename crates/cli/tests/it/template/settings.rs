@@ -85,6 +85,21 @@ pub(super) const APP_SETTINGS: &[(&str, SetBy, ReadBy)] = &[
         ReadBy::Configuration,
     ),
     (
+        "AzureWebJobsStorage__tableServiceUri",
+        SetBy::SomebodyElse,
+        ReadBy::Configuration,
+    ),
+    (
+        "AzureWebJobsStorage__queueServiceUri",
+        SetBy::SomebodyElse,
+        ReadBy::Configuration,
+    ),
+    (
+        "AzureWebJobsStorage__blobServiceUri",
+        SetBy::SomebodyElse,
+        ReadBy::Configuration,
+    ),
+    (
         "WEBSITE_RUN_FROM_PACKAGE",
         SetBy::TemplateOrItself,
         ReadBy::Program,

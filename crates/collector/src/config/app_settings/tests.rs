@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::config::Credential;
+use crate::config::{Credential, LedgerConfig};
 use crate::sinks::alertlogic::AlertLogicConfig;
 
 type Environment = BTreeMap<String, String>;
@@ -229,6 +229,44 @@ fn without_a_client_secret_the_apps_managed_identity_is_used() {
             "a261478c-84fb-42f9-84c2-de050a4babe3"
         );
     }
+}
+
+#[test]
+fn the_managed_identitys_storage_is_where_the_settings_say() {
+    let [tables, queues, blobs] = STORAGE_SERVICES.map(|(setting, _)| setting);
+    let mut env = original();
+    env.remove("O365_COLLECTOR_LEDGER__URL");
+    env.extend(with(&[
+        ("IDENTITY_ENDPOINT", "http://127.0.0.1:41000/msi/token"),
+        ("IDENTITY_HEADER", "marker"),
+        (tables, "https://ouraccount.table.core.usgovcloudapi.net/"),
+        (queues, "https://ouraccount.queue.core.usgovcloudapi.net"),
+        (blobs, "https://ouraccount.blob.core.usgovcloudapi.net"),
+    ]));
+    for given in [None, Some("ouraccount")] {
+        env.extend(given.map(|name| (STORAGE_ACCOUNT.to_owned(), name.to_owned())));
+        let LedgerConfig::AzureStorage(storage) = load(&env).ledger else {
+            panic!("{given:?}");
+        };
+        assert_eq!(storage.account.name(), "ouraccount");
+        assert!(storage.account.needs_token() && storage.identity.is_some());
+    }
+    env.remove(STORAGE_ACCOUNT);
+    env.remove(queues);
+    env.extend(with(&[(blobs, "http://ouraccount.marker")]));
+    let folder = tempfile::tempdir().unwrap();
+    let errors = load_app_settings(folder.path(), &env).unwrap_err();
+    expect![[r#"
+        2 mistakes in the configuration:
+          AzureWebJobsStorage__queueServiceUri: missing: set this app setting, or AzureWebJobsStorage__accountName for the usual names
+          AzureWebJobsStorage__blobServiceUri: must be https, save for an emulator on this machine"#]]
+    .assert_eq(&errors.to_string());
+    env.extend(with(&[
+        (queues, "https://ouraccount.marker"),
+        (blobs, "https://ouraccount.marker;AccountName=marker"),
+    ]));
+    let errors = load_app_settings(folder.path(), &env).unwrap_err();
+    assert!(!errors.to_string().contains("marker"), "{errors}");
 }
 
 #[test]

@@ -215,8 +215,8 @@ impl Door {
                         Arc::new(error)
                     }
                     // An expired token, or one of before a role was given. Asked for once.
-                    Err(StorageError::NotAuthorized { status: 401, .. })
-                        if token.is_some() && token_refused.is_none() =>
+                    Err(error)
+                        if error.refuses_token() && token.is_some() && token_refused.is_none() =>
                     {
                         token_refused = token;
                         continue;

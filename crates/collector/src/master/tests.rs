@@ -355,6 +355,30 @@ async fn what_is_wrong_with_subscriptions_is_told_in_the_originals_codes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_check_in_says_how_the_update_stands_also_when_all_is_well() {
+    let scene = Scene::new();
+    let state = json!({"situation": "up to date, 0.1.0 runs", "is_trouble": false}).to_string();
+    scene.ledger.remember("update/state", &state).await.unwrap();
+    Setup::default().run(&scene).await;
+    let scene = scene.restarted();
+    scene
+        .microsoft
+        .on("subscriptions", [Answer::status(500, "")]);
+    Setup::default().run(&scene).await;
+    let told = bodies(&scene, "checkin");
+    assert_eq!(told[0]["status"], "ok");
+    assert_eq!(
+        told[0]["details"],
+        json!(["update: up to date, 0.1.0 runs"])
+    );
+    // Behind what is wrong, which comes first.
+    assert_eq!(told[1]["status"], "error");
+    let details = told[1]["details"].as_array().unwrap();
+    assert_eq!(details.len(), 2);
+    assert_eq!(details[1], "update: up to date, 0.1.0 runs");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_update_that_the_service_asks_for_is_reported() {
     let scene = Scene::new();
     scene.microsoft.on(

@@ -95,6 +95,14 @@ impl Updater {
         }
     }
 
+    /// The same, as if another version of the program were this process: an update has two versions in it, and only one
+    /// can be built at a time. For tests of what comes after the change.
+    #[must_use]
+    pub fn running_as(mut self, version: Version) -> Self {
+        self.running = version;
+        self
+    }
+
     /// One run, as the Updater's timer starts it: goes on with what is under way, or else looks for a release.
     ///
     /// # If interrupted

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::status::CheckinView;
 
 const PAGES: [&str; 6] = [
     "/",
@@ -145,6 +146,89 @@ async fn the_status_page_needs_nothing_from_outside_and_runs_no_script() {
     let style = door.get("/style.css").await;
     assert_eq!(style.headers["content-type"], "text/css; charset=utf-8");
     assert!(!style.body.contains("url(") && !style.body.contains("@import"));
+}
+
+#[tokio::test]
+async fn the_status_page_says_how_the_update_stands() {
+    let door = Door::open();
+    assert!(!door.get("/").await.body.contains("<h2>Update</h2>"));
+    let state = serde_json::json!({
+        "situation": "0.2.0 was taken back: it was not healthy",
+        "is_trouble": true,
+        "events": [{"at": "2026-07-15T20:50:00Z", "what": "0.2.0: the previous package is back"}],
+    });
+    let state = state.to_string();
+    door.ledger.remember("update/state", &state).await.unwrap();
+    let page = door.get("/").await.body;
+    let section = page.split("<h2>Update</h2>").nth(1).unwrap();
+    let section = section.split("</section>").next().unwrap();
+    for part in [
+        r#"<p class="alarm">0.2.0 was taken back: it was not healthy</p>"#,
+        r#"<th scope="row">2026-07-15 20:50:00Z</th><td class="text">0.2.0: the previous package is back</td>"#,
+    ] {
+        assert!(section.contains(part), "{section}");
+    }
+    // Nothing to be alarmed of.
+    let state = state.replace("true", "false");
+    door.ledger.remember("update/state", &state).await.unwrap();
+    let page = door.get("/").await.body;
+    assert!(page.contains("<p>0.2.0 was taken back: it was not healthy</p>"));
+}
+
+#[tokio::test]
+async fn the_status_page_shows_the_check_ins() {
+    let door = Door::open();
+    let heading = "<h2>Check-ins with Alert Logic</h2>";
+    assert!(!door.get("/").await.body.contains(heading));
+    let taken = CheckinView {
+        sink: "alertlogic".to_owned(),
+        tenant: TENANT.to_owned(),
+        source_id: Some("source-id".to_owned()),
+        taken_at: Some("2026-07-15T20:57:00Z".parse().unwrap()),
+        tried_at: Some("2026-07-15T20:57:00Z".parse().unwrap()),
+        error: None,
+        error_code: None,
+        details: Vec::new(),
+    };
+    door.live.checked_in(taken.clone());
+    door.live.checked_in(CheckinView {
+        tenant: OTHER_TENANT.to_owned(),
+        source_id: None,
+        taken_at: None,
+        error: Some("no answer".to_owned()),
+        ..taken
+    });
+    let page = door.get("/").await.body;
+    let section = page.split(heading).nth(1).unwrap();
+    let section = section.split("</section>").next().unwrap();
+    for (tenant, parts) in [
+        (
+            TENANT,
+            [
+                r#"class="state ok">ok<"#,
+                "<code>source-id</code>",
+                "<td>3 min ago</td>",
+            ],
+        ),
+        (
+            OTHER_TENANT,
+            [
+                r#"class="state failing">failing<"#,
+                ">not registered<",
+                "<td>–</td>",
+            ],
+        ),
+    ] {
+        let mut rows = section.split("<tr>");
+        let row = rows.find(|row| row.contains(tenant)).unwrap();
+        assert!(
+            row.starts_with(r#"<th scope="row">alertlogic</th>"#),
+            "{row}"
+        );
+        for part in parts {
+            assert!(row.contains(part), "{part}: {row}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -129,6 +129,17 @@ async fn run(
     let ca = simulator.ca_pem().map(str::as_bytes);
     let http: Arc<dyn Transport> = Arc::new(Client::build(ca).unwrap());
     let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder.join("ledger.db")).unwrap());
+    let master = master_of(&config, &http, &ledger, &clock);
+    master.run_once(&CancellationToken::new()).await.unwrap()
+}
+
+/// Master of this configuration, over these.
+pub(crate) fn master_of(
+    config: &Config,
+    http: &Arc<dyn Transport>,
+    ledger: &Arc<dyn Ledger>,
+    clock: &Arc<dyn Clock>,
+) -> Master {
     let SinkConfig::AlertLogic(sink) = &config.sinks[0] else {
         panic!("no sink for alert logic");
     };
@@ -141,34 +152,30 @@ async fn run(
     let account = Account::build(
         sink.clone(),
         tenants.collect(),
-        Arc::clone(&http),
-        Arc::clone(&ledger),
-        Arc::clone(&clock),
+        Arc::clone(http),
+        Arc::clone(ledger),
+        Arc::clone(clock),
     )
     .unwrap();
     let live = Live::new(clock.now());
     let pipeline = Pipeline::new(
-        &config,
+        config,
         Vec::new(),
-        &http,
-        Arc::clone(&ledger),
-        Arc::clone(&clock),
+        http,
+        Arc::clone(ledger),
+        Arc::clone(clock),
         live.clone(),
     );
-    let master = Master::build(
-        &config,
+    Master::build(
+        config,
         vec![Arc::new(account)],
         pipeline.doors(),
-        &http,
-        ledger,
-        clock,
+        http,
+        Arc::clone(ledger),
+        Arc::clone(clock),
         live,
-    );
-    master
-        .unwrap()
-        .run_once(&CancellationToken::new())
-        .await
-        .unwrap()
+    )
+    .unwrap()
 }
 
 #[tokio::test]

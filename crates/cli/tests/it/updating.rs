@@ -2,6 +2,8 @@
 //! as a real process, put into the app settings, and taken back.
 #![cfg(unix)]
 
+mod unhealthy;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -36,6 +38,8 @@ impl App {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let options = Options {
             tls: true,
+            allow_http_webhook: true,
+            webhook_push: false,
             ..Options::default()
         };
         let simulator = runtime.block_on(Simulator::start(options)).unwrap();
@@ -145,7 +149,7 @@ impl App {
     }
 }
 
-/// Answers with the manifest or the package, until the test's process ends.
+/// Answers whatever is asked with the manifest or the package, until the test's process ends.
 fn serve(served: Arc<Mutex<(Vec<u8>, Vec<u8>)>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -156,6 +160,12 @@ fn serve(served: Arc<Mutex<(Vec<u8>, Vec<u8>)>>) -> String {
             while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
                 head.extend(byte);
             }
+            // A connection that is closed before all was read may lose its answer.
+            let length = String::from_utf8_lossy(&head).to_ascii_lowercase();
+            let length = length.split("content-length:").nth(1);
+            let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            stream.read_exact(&mut body).unwrap();
             let (manifest, package) = served.lock().unwrap().clone();
             let body = match head.starts_with(b"GET /package.zip ") {
                 true => package,

@@ -199,7 +199,8 @@ impl fmt::Debug for Updater {
 /// What the ledger says of the updater's doings. Nothing before its first run, or when the ledger does not say.
 pub async fn view(ledger: &dyn Ledger) -> Option<UpdateView> {
     let state = Memory::recall(ledger).await.ok()?.state;
-    if state == state::State::default() {
+    // What Master found is remembered before the first run of the updater, and says nothing of updates.
+    if state.situation.is_empty() {
         return None;
     }
     let trying = state.trying.as_ref().and_then(|trying| trying.next_try_at);

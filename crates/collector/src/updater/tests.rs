@@ -134,6 +134,7 @@ async fn a_release_that_is_too_young_or_not_for_this_site_waits() {
 async fn a_new_version_that_does_not_get_healthy_is_taken_back_and_never_tried_again() {
     let world = World::new();
     assert_eq!(world.after_master(true).await, UpdateOutcome::Idle);
+    assert_eq!(view(&*world.ledger).await, None);
     world.run_once().await;
     for _ in 0..9 {
         world.pass(1);

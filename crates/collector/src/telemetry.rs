@@ -445,3 +445,15 @@ fn observe(histogram: &metrics::Histogram, seconds: f64) {
 fn unix_seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1_000.0
 }
+
+/// An error and its causes in one line, for logs and for people.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -216,7 +216,7 @@ impl App {
 
     async fn collect(&self, wind_up: &CancellationToken) -> Outcome {
         if let Some(announcer) = &self.assembly.announcer {
-            return self.list_and_announce(announcer).await;
+            return self.list_and_announce(announcer, wind_up).await;
         }
         // Without a queue nobody else would deliver.
         match self.pipeline().run_once(wind_up).await {
@@ -235,8 +235,17 @@ impl App {
     ///
     /// # If interrupted
     /// As for [`Self::poll`]; and what was not told of is told of a minute later.
-    async fn list_and_announce(&self, announcer: &AzureLedger) -> Outcome {
-        let (new, failed_listings) = self.pipeline().discover_once().await;
+    async fn list_and_announce(
+        &self,
+        announcer: &AzureLedger,
+        wind_up: &CancellationToken,
+    ) -> Outcome {
+        let (new, failed_listings) = tokio::select! {
+            listed = self.pipeline().discover_once() => listed,
+            () = wind_up.cancelled() => {
+                return Outcome::failed("no time was left for all listings, the next poll goes on");
+            }
+        };
         match announcer.announce_due(self.assembly.clock.now()).await {
             Ok(told) => listed(
                 failed_listings,

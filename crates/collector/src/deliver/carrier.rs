@@ -10,17 +10,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::Deliverer;
 use super::doubts::{Doubt, Judgement};
 use super::in_flight::{Ending, InFlight};
 use super::lane::LaneItem;
 use super::pauses::plan_pause;
 use super::settle::Settler;
-use super::{Deliverer, chain};
 use crate::decode::{self, Undecodable};
 use crate::fetch::{self, Outlet, fetch_blob};
 use crate::microsoft::Microsoft;
 use crate::record::BlobPart;
-use crate::telemetry;
+use crate::telemetry::{self, chain};
 
 /// Carries one blob from Microsoft to the lanes.
 pub(super) struct Carrier {

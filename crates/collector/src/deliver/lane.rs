@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::chain;
 use super::health::{Health, LONGEST_PAUSE};
 use super::in_flight::{InFlight, Settled};
 use super::pauses::plan_pause;
@@ -23,6 +22,7 @@ use crate::clock::Clock;
 use crate::record::{Batch, BlobPart};
 use crate::sinks::{Error, Failure, Receipt, Refused, Sink};
 use crate::status::Live;
+use crate::telemetry::chain;
 use crate::telemetry::{self, LedgerOperation};
 
 /// How often a batch is tried before its lane counts as down. With the pauses between, some fifteen seconds: a

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::in_flight::{Ending, InFlight, Outcome, Settled};
-use super::{Unsettled, Wanted, chain};
+use super::{Unsettled, Wanted};
 use crate::clock::Clock;
 use crate::decode::Totals;
 use crate::status::Live;
-use crate::telemetry::{self, LedgerOperation};
+use crate::telemetry::{self, LedgerOperation, chain};
 
 /// The fact that is written to see whether the ledger takes writes again. Its value says when that was, and nobody reads it.
 const PROBE: &str = "ledger/probed_at";

@@ -10,6 +10,7 @@ use crate::microsoft::Microsoft;
 use crate::site::Site;
 use crate::status::UpdateView;
 use crate::subscriptions;
+use crate::telemetry::chain;
 
 /// The function app is not as it should be.
 const SITE: &str = "ALAZU00001";
@@ -92,16 +93,4 @@ pub(super) async fn of_subscriptions(
             ),
         }],
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -33,7 +33,7 @@ use crate::microsoft::Microsoft;
 use crate::sinks::alertlogic::Account;
 use crate::site::Site;
 use crate::status::Live;
-use crate::telemetry;
+use crate::telemetry::{self, chain};
 use crate::updater;
 
 /// As often as the original, and as Alert Logic's console expects it.
@@ -354,7 +354,7 @@ impl Master {
         match settled {
             Ok(webhook) => (webhook, Vec::new()),
             Err(error) => {
-                let what = format!("the webhook's auth id: {}", health::chain(&error));
+                let what = format!("the webhook's auth id: {}", chain(&error));
                 // Without one, anybody could post there. Polling finds everything meanwhile.
                 (self.webhook.clone(), vec![HealthError::other(what)])
             }
@@ -376,7 +376,7 @@ impl Master {
         let result = account.check_in(tenant, &tally).await;
         let (force_update, failed) = match result {
             Ok(reply) => (reply.force_update, None),
-            Err(error) => (false, Some(health::chain(&error))),
+            Err(error) => (false, Some(chain(&error))),
         };
         let registered = account.registered(tenant).await.ok();
         let checked_in = CheckedIn {
@@ -416,7 +416,7 @@ impl Master {
         match site.merge_settings(&changes).await {
             Ok(has_put) => report.has_put_settings = has_put,
             Err(error) => {
-                let told = format!("the app settings: {}", health::chain(&error));
+                let told = format!("the app settings: {}", chain(&error));
                 warn!(
                     cause = told,
                     "what a restart should find is in the ledger alone"

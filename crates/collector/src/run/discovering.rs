@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{Pipeline, Tenant};
-use crate::deliver::chain;
 use crate::discover::poll::{self, poll_content};
 use crate::subscriptions::{self, keep_subscribed};
+use crate::telemetry::chain;
 
 /// How often subscriptions are looked after: as often as Microsoft lets one be started.
 const KEEP_SUBSCRIBED_EVERY: Duration = Duration::from_secs(15 * 60);

@@ -32,9 +32,9 @@ pub use serve::{Patience, serve, serve_with};
 use crate::clock::Clock;
 use crate::discover::notify::Feeds;
 use crate::status::{self, Live, StatusView};
-use crate::telemetry::{self, LedgerOperation, Telemetry};
+use crate::telemetry::{self, LedgerOperation, Telemetry, chain};
 use crate::updater;
-use reply::{Refusal, RequestId, causes, dress};
+use reply::{Refusal, RequestId, dress};
 
 /// Where Microsoft posts notifications. The Functions host routes the same path.
 pub const WEBHOOK_PATH: &str = "/api/o365/webhook";
@@ -123,7 +123,7 @@ impl WebState {
             match timeout(SUMMARY_TIMEOUT, self.0.ledger.summary(self.0.clock.now())).await {
                 Ok(Ok(summary)) => Ok(Arc::new(summary)),
                 Ok(Err(error)) => {
-                    tracing::warn!(error = causes(&error), "the ledger cannot be read");
+                    tracing::warn!(error = chain(&error), "the ledger cannot be read");
                     Err(Arc::from(error.to_string()))
                 }
                 Err(_elapsed) => {

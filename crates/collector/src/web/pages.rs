@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::WebState;
-use super::reply::{Refusal, RequestId, causes};
+use super::reply::{Refusal, RequestId};
 use crate::status::{
     CheckinView, SinkStatus, SinkView, StatusView, TenantStatus, TroubleView, text,
 };
-use crate::telemetry;
+use crate::telemetry::{self, chain};
 
 /// The page, written without knowledge of anything but the [`StatusView`].
 #[derive(Template)]
@@ -32,7 +32,7 @@ pub(super) async fn status_page(
     match page.render() {
         Ok(html) => Html(html).into_response(),
         Err(error) => {
-            tracing::error!(%request_id, error = causes(&error), "the status page cannot be written");
+            tracing::error!(%request_id, error = chain(&error), "the status page cannot be written");
             Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "page_failed",

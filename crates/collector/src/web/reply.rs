@@ -111,15 +111,3 @@ pub(super) async fn dress(
     );
     reply
 }
-
-/// An error and its causes in one line, for the log.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -13,10 +13,10 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::reply::{Refusal, RequestId, causes};
+use super::reply::{Refusal, RequestId};
 use super::{WebState, Webhook};
 use crate::discover::notify::{self, Noted};
-use crate::telemetry::{self, LedgerOperation, WebhookOutcome};
+use crate::telemetry::{self, LedgerOperation, WebhookOutcome, chain};
 
 /// Some 2,000 blobs. Microsoft names no limit; the bodies seen are a few kilobytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -170,13 +170,13 @@ async fn answer(
             Ok(Answer::Noted(noted))
         }
         Ok(Err(error @ notify::Error::Malformed(_))) => {
-            tracing::warn!(%request_id, error = causes(&error), "a request to the webhook was no notification");
+            tracing::warn!(%request_id, error = chain(&error), "a request to the webhook was no notification");
             Err((WebhookOutcome::Malformed, MALFORMED))
         }
         Ok(Err(notify::Error::Ledger(error))) => {
             telemetry::ledger_failed(LedgerOperation::NoteSeen);
-            web.0.live.ledger_failed(&causes(&error), web.0.clock.now());
-            tracing::error!(%request_id, error = causes(&error), "a notification could not be kept");
+            web.0.live.ledger_failed(&chain(&error), web.0.clock.now());
+            tracing::error!(%request_id, error = chain(&error), "a notification could not be kept");
             Err((WebhookOutcome::LedgerFailed, LEDGER_FAILED))
         }
         Err(_elapsed) => {

@@ -117,7 +117,8 @@ impl App {
 
     /// Polls again and again, as the host's timer does each minute, until it `is_done`.
     pub(crate) async fn collect(&self, is_done: impl Fn(&simulator::Progress) -> bool) {
-        let end = std::time::Instant::now() + PATIENCE;
+        // Twice what a killed handler's lease and a spent message cost, and time to work besides.
+        let end = std::time::Instant::now() + 3 * PATIENCE;
         while !is_done(&self.simulator.progress()) {
             assert!(
                 std::time::Instant::now() < end,

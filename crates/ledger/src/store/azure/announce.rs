@@ -20,7 +20,7 @@ pub(super) const STALE_AFTER: i64 = 15 * 60 * 1000;
 /// An empty queue holds nothing that could still lead to a delivery. Then a message sent this long ago, in milliseconds,
 /// is taken for spent: it was read while its blob could not be delivered, as when no sink was to be had. Longer than it
 /// takes to send a message once its row says so.
-const SPENT_AFTER: i64 = 3 * 60 * 1000;
+const SPENT_AFTER: i64 = 60 * 1000;
 
 /// Where the queue holds so many messages, its readers have enough to do: more would only lie there longer.
 const ENOUGH_MESSAGES: u64 = 2_000;

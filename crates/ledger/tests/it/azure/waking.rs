@@ -11,8 +11,8 @@ use super::account::{Fate, Network, Place, at, blob, request};
 
 /// A quarter of an hour, after which a message is taken for lost.
 const STALE: i64 = 15 * 60;
-/// Three minutes, after which it is when the queue is empty.
-const SPENT: i64 = 3 * 60;
+/// A minute, after which it is when the queue is empty.
+const SPENT: i64 = 60;
 
 async fn send(place: &Place, draft: &azure::storage::Draft) -> Response<Bytes> {
     let network = Network::new(place.http.clone(), |_| Fate::Answered);

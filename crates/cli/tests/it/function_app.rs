@@ -86,6 +86,8 @@ impl App {
         let host = FunctionsHost::start(FunctionsHostOptions {
             // The stand-in itself knows keys only. The app is never told this one.
             queue_connection: matches!(by, By::Identity).then(|| azurite.connection_string()),
+            // As short as the lease of a blob, and renewed as the real host does: what dies with a handler comes back.
+            message_lease: std::time::Duration::from_secs(30),
             ..FunctionsHostOptions::for_simulator(package(), &simulator)
         })
         .await

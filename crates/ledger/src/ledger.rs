@@ -120,7 +120,8 @@ pub trait Ledger: Send + Sync {
     async fn renew(&self, keys: &[LeaseKey], until: Timestamp) -> Result<Vec<LeaseKey>, Error>;
 
     /// Records one sink's yes to parts of many blobs, its position and its quarantined records. In this order: the
-    /// quarantined records, the position, the acknowledgements. Returns an [`Acknowledgement`] for each [`Whole`](crate::AcknowledgedPart::Whole), in order.
+    /// quarantined records, the position, the acknowledgements. Returns an [`Acknowledgement`] for each
+    /// [`Whole`](crate::AcknowledgedPart::Whole), in order.
     ///
     /// Works for a lease that was lost or a blob that is settled: what a sink has is a fact. A repeated
     /// acknowledgement changes nothing.
@@ -141,8 +142,7 @@ pub trait Ledger: Send + Sync {
     ) -> Result<Vec<Acknowledgement>, Error>;
 
     /// Settles blobs as delivered, each in a transaction with its share of the counts, and answers for each delivery in
-    /// order. A refused one
-    /// does not hold up the others.
+    /// order. A refused one does not hold up the others.
     ///
     /// # Errors
     /// For one blob: [`Error::LeaseLost`], or [`Error::MissingAcknowledgement`] when a required sink has not

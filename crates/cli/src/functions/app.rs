@@ -234,7 +234,8 @@ impl App {
     /// Lists every content type, and has the queue told of what is due and was not told of lately.
     ///
     /// # If interrupted
-    /// As for [`Self::poll`]; and what was not told of is told of a minute later.
+    /// As for [`Self::poll`]; and what was not told of is told of a minute later, or, where its row says already that it
+    /// was, once that is stale.
     async fn list_and_announce(
         &self,
         announcer: &AzureLedger,

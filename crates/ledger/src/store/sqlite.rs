@@ -8,6 +8,7 @@ mod books;
 mod counted;
 mod discover;
 mod failure;
+mod inline;
 mod leasing;
 mod listed;
 mod open;

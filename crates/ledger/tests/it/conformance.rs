@@ -19,3 +19,13 @@ async fn sqlite_keeps_every_promise() {
     let checks = ledger::conformance::run(make).await;
     assert!(!checks.is_empty());
 }
+
+#[tokio::test]
+async fn sqlite_in_memory_keeps_every_promise() {
+    let make = async || {
+        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::in_memory().unwrap());
+        ledger
+    };
+    let checks = ledger::conformance::run(make).await;
+    assert!(!checks.is_empty());
+}

@@ -49,6 +49,16 @@ impl Books {
         })
     }
 
+    /// The connection, to read what is committed.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The connection, when no more is to be written by these books.
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// Begins the transaction of a group.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         step(

@@ -59,6 +59,18 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// A connection to an empty database in memory, of the current format.
+pub(super) fn in_memory() -> Result<Connection, Error> {
+    let mut connection =
+        Connection::open_in_memory().map_err(|error| meaning(error, "opening memory"))?;
+    connection
+        .execute_batch("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")
+        .map_err(|error| meaning(error, "setting up the database"))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_COUNT);
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
 /// A connection that can only read, to a file of the current format.
 pub(super) fn for_reading(path: &Path) -> Result<Connection, Error> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;

@@ -10,6 +10,7 @@ use tracing::error;
 use crate::{Error, SinkName};
 
 use super::failure::Failure;
+use super::inline::Inline;
 
 /// How many readings may wait.
 const QUEUE_LENGTH: usize = 64;
@@ -19,6 +20,8 @@ type Reading = Box<dyn FnOnce(&Connection) + Send>;
 /// The reader thread's handle.
 pub(super) struct Reader {
     queue: Option<mpsc::Sender<Reading>>,
+    /// Instead of a thread, in a simulation.
+    inline: Option<Inline>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -38,8 +41,18 @@ impl Reader {
             })?;
         Ok(Self {
             queue: Some(queue),
+            inline: None,
             thread: Some(thread),
         })
+    }
+
+    /// A reader that has no thread.
+    pub(super) fn inline(inline: Inline) -> Self {
+        Self {
+            queue: None,
+            inline: Some(inline),
+            thread: None,
+        }
     }
 
     /// Runs the work in one read transaction, so that all it reads is of the same moment.
@@ -48,6 +61,9 @@ impl Reader {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
+        if let Some(inline) = &self.inline {
+            return inline.read(work);
+        }
         let (answer, answered) = oneshot::channel();
         let reading: Reading = Box::new(move |connection| {
             let outcome = connection

@@ -11,6 +11,7 @@ use crate::Error;
 
 use super::books::Books;
 use super::failure::Failure;
+use super::inline::Inline;
 
 /// How many operations may wait. Whoever comes later waits to hand over, which is how a slow disk reaches the
 /// pipeline's back-pressure.
@@ -22,6 +23,8 @@ const MAX_GROUP: usize = 256;
 /// The writer thread's handle.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Operation>>>,
+    /// Instead of a thread, in a simulation.
+    inline: Option<Inline>,
     thread: Option<JoinHandle<()>>,
     commit_count: Arc<AtomicU64>,
 }
@@ -40,9 +43,25 @@ impl Writer {
             })?;
         Ok(Self {
             queue: Some(queue),
+            inline: None,
             thread: Some(thread),
             commit_count,
         })
+    }
+
+    /// A writer that has no thread.
+    pub(super) fn inline(inline: Inline) -> Self {
+        Self {
+            queue: None,
+            inline: Some(inline),
+            thread: None,
+            commit_count: Arc::default(),
+        }
+    }
+
+    /// What a writer without a thread works on.
+    pub(super) fn into_inline(mut self) -> Option<Inline> {
+        self.inline.take()
     }
 
     /// Runs the work in the next group and returns when it is committed.
@@ -51,6 +70,9 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Books) -> Result<T, Failure> + Send + 'static,
     {
+        if let Some(inline) = &self.inline {
+            return inline.write(work);
+        }
         let (answer, answered) = oneshot::channel();
         let operation = Box::new(Waiting {
             work: Some(work),

@@ -221,6 +221,7 @@ impl Scene {
             position: None,
             acknowledged: vec![(lease.key(), AcknowledgedPart::Whole)],
             quarantined: Vec::new(),
+            remembered: None,
         };
         let acknowledgements = self.ledger.acknowledge(commit, self.now()).await.unwrap();
         let delivery = Delivery {

@@ -173,6 +173,7 @@ impl Bench {
                 .map(|lease| (lease.key(), AcknowledgedPart::Whole))
                 .collect(),
             quarantined: Vec::new(),
+            remembered: None,
         };
         self.runtime
             .block_on(self.ledger.acknowledge(commit, self.now))

@@ -73,6 +73,9 @@ pub enum Error {
         #[source]
         source: Source,
     },
+    /// This backend does not remember single records.
+    #[error("this ledger does not remember single records")]
+    NoRecordMemory,
     /// The ledger has stopped, because an earlier operation made it panic.
     #[error("the ledger has stopped")]
     Stopped,

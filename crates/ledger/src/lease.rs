@@ -5,7 +5,7 @@ use std::time::Duration;
 use activity_api::{ContentId, ContentType, TenantId};
 use jiff::Timestamp;
 
-use crate::{BlobName, QuarantinedRecord, SinkName};
+use crate::{BlobName, QuarantinedRecord, RememberedRecords, SinkName};
 
 /// What a worker asks [`lease`](crate::Ledger::lease) for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +175,8 @@ pub struct SinkCommit {
     pub acknowledged: Vec<(LeaseKey, AcknowledgedPart)>,
     /// Records that the sink can never accept, to be set aside in the same transaction.
     pub quarantined: Vec<QuarantinedRecord>,
+    /// What of it is to be remembered record by record, where records are delivered once.
+    pub remembered: Option<RememberedRecords>,
 }
 
 /// Proof that a sink's yes to a whole blob is recorded durably. Only [`acknowledge`](crate::Ledger::acknowledge)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, ListedStretch,
-    QuarantinedItem, QuarantinedRecord, SeenBlob, SinkCommit, SinkName, Summary,
+    QuarantinedItem, QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, Summary,
 };
 
 /// The durable memory of every blob.
@@ -119,16 +119,17 @@ pub trait Ledger: Send + Sync {
     /// The leases run out as they were granted, or at `until`.
     async fn renew(&self, keys: &[LeaseKey], until: Timestamp) -> Result<Vec<LeaseKey>, Error>;
 
-    /// Records one sink's yes to parts of many blobs, its position and its quarantined records. In this order: the
-    /// quarantined records, the position, the acknowledgements. Returns an [`Acknowledgement`] for each
+    /// Records one sink's yes to parts of many blobs, its position, its quarantined records and what is to be remembered
+    /// of single records. In this order: the quarantined records, the position, the acknowledgements; the memory of
+    /// single records with the acknowledgements, in one transaction. Returns an [`Acknowledgement`] for each
     /// [`Whole`](crate::AcknowledgedPart::Whole), in order.
     ///
     /// Works for a lease that was lost or a blob that is settled: what a sink has is a fact. A repeated
     /// acknowledgement changes nothing.
     ///
     /// # Errors
-    /// [`Error::UnknownBlob`] for a key of another ledger, and [`Error::TooManySinks`]; both come before anything is
-    /// written.
+    /// [`Error::UnknownBlob`] for a key of another ledger, [`Error::TooManySinks`], and [`Error::NoRecordMemory`] when
+    /// records are to be remembered and the backend has no memory for them; all come before anything is written.
     ///
     /// # If interrupted
     /// What comes first in the order may be recorded without what comes after, and of the acknowledgements some
@@ -233,6 +234,36 @@ pub trait Ledger: Send + Sync {
     /// # If interrupted
     /// The lease runs out, and Microsoft says once more that the blob is gone.
     async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error>;
+
+    /// Which of these records the sink was given since `since`, as its acknowledgements said
+    /// ([`SinkCommit::remembered`]): one answer a key, in order.
+    ///
+    /// What a sink took and did not acknowledge is not known, so that a record is given twice sooner than not at all.
+    ///
+    /// # Errors
+    /// [`Error::NoRecordMemory`] from a backend that does not remember single records, and those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn known_records(
+        &self,
+        _sink: &SinkName,
+        _keys: Vec<RecordKey>,
+        _since: Timestamp,
+    ) -> Result<Vec<bool>, Error> {
+        Err(Error::NoRecordMemory)
+    }
+
+    /// Forgets the records of every sink that were remembered before `before`.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Some are forgotten, the others at the next call or acknowledgement.
+    async fn forget_records(&self, _before: Timestamp) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// The text that the sink last gave with an acknowledgement.
     ///

@@ -13,6 +13,7 @@ mod sink_name;
 mod lease;
 
 mod quarantine;
+mod record_key;
 mod summary;
 
 mod error;
@@ -30,6 +31,7 @@ pub use lease::{
 };
 pub use ledger::Ledger;
 pub use quarantine::{QuarantinedItem, QuarantinedRecord};
+pub use record_key::{DUPLICATES_PREFIX, RecordKey, RememberedRecords, duplicates_counter};
 pub use sink_name::{InvalidSinkName, SinkName};
 pub use store::azure::{AzureLedger, AzureOptions, NotSent, StorageTokens, StorageTransport};
 pub use store::sqlite::SqliteLedger;

@@ -276,6 +276,7 @@ impl Lane {
             position: brought.position,
             acknowledged,
             quarantined,
+            remembered: None,
         };
         match self.commit(commit).await {
             Ok(proofs) => {

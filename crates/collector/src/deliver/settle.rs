@@ -329,6 +329,7 @@ impl Settler {
                 position: None,
                 acknowledged,
                 quarantined: Vec::new(),
+                remembered: None,
             };
             let proofs = self.write(
                 LedgerOperation::Acknowledge,

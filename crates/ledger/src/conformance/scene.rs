@@ -87,6 +87,7 @@ pub(super) async fn acknowledge(
         position: None,
         acknowledged,
         quarantined: Vec::new(),
+        remembered: None,
     };
     ledger
         .acknowledge(commit, at(1))

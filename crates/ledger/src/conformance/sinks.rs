@@ -130,6 +130,7 @@ pub(super) async fn a_position_is_kept_until_the_next_one(ledger: Subject) {
             position: position.map(str::to_owned),
             acknowledged: Vec::new(),
             quarantined: Vec::new(),
+            remembered: None,
         };
         let proofs = ledger.acknowledge(commit, at(1)).await.expect("recorded");
         assert!(proofs.is_empty());
@@ -168,6 +169,7 @@ pub(super) async fn a_commit_with_an_unknown_blob_records_nothing(ledger: Subjec
             .map(|key| (*key, AcknowledgedPart::Whole))
             .collect(),
         quarantined: vec![record(3)],
+        remembered: None,
     };
     let foreign = LeaseKey {
         blob: u128::from(u32::MAX),

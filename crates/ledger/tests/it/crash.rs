@@ -159,6 +159,7 @@ fn write_until_killed(path: &Path) -> ! {
                     .map(|key| (key, AcknowledgedPart::Whole))
                     .collect(),
                 quarantined: Vec::new(),
+                remembered: None,
             };
             let proofs = ledger.acknowledge(commit, now()).await.unwrap();
             say("acknowledged!", position);

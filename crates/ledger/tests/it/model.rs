@@ -412,6 +412,7 @@ impl Pair {
                 })
                 .into_iter()
                 .collect(),
+            remembered: None,
         };
         let proofs = self.real().acknowledge(commit, self.now).await.unwrap();
         assert_eq!(proofs.len(), usize::from(part == AcknowledgedPart::Whole));
@@ -434,6 +435,7 @@ impl Pair {
                 position: None,
                 acknowledged: vec![(key, AcknowledgedPart::Whole)],
                 quarantined: Vec::new(),
+                remembered: None,
             };
             acknowledgements.extend(self.real().acknowledge(commit, self.now).await.unwrap());
             self.twin

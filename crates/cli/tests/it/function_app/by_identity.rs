@@ -157,6 +157,7 @@ async fn the_ledger_works_with_a_managed_identity_and_replaces_a_token_that_stor
             .map(|lease| (lease.key(), AcknowledgedPart::Whole))
             .collect(),
         quarantined: Vec::new(),
+        remembered: None,
     };
     let proofs = ledger.acknowledge(commit, now).await.unwrap();
     let deliveries = leases

@@ -120,6 +120,7 @@ async fn a_blob_is_settled_once_and_by_its_last_piece_in_whatever_order_they_com
                             .map(|part| (in_flight.key(), part))
                             .collect(),
                         quarantined: Vec::new(),
+                        remembered: None,
                     };
                     let proofs = scene.ledger.acknowledge(commit, scene.now()).await.unwrap();
                     assert_eq!(proofs.len(), usize::from(says_whole));

@@ -28,6 +28,10 @@ pub(super) async fn acknowledge(
     commit: SinkCommit,
     now: Timestamp,
 ) -> Result<Vec<Acknowledgement>, Error> {
+    // It would cost a row for each record, and none of them in one transaction with the blobs'.
+    if commit.remembered.is_some() {
+        return Err(Error::NoRecordMemory);
+    }
     let mut keys: Vec<LeaseKey> = Vec::new();
     let mut parts: HashMap<(TenantId, u128), Vec<AcknowledgedPart>> = HashMap::new();
     for (key, part) in &commit.acknowledged {

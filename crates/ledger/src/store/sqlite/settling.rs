@@ -19,6 +19,9 @@ pub(super) fn acknowledge(
     commit: &SinkCommit,
     now: Timestamp,
 ) -> Result<Vec<Acknowledgement>, Failure> {
+    if commit.remembered.is_some() {
+        return Err(Error::NoRecordMemory.into());
+    }
     let sink = books.sink(&commit.sink)?;
     let mut acknowledgements = Vec::new();
     for &(key, part) in &commit.acknowledged {

@@ -59,6 +59,7 @@ fn commit(sink: SinkName, acknowledged: Vec<(LeaseKey, AcknowledgedPart)>) -> Si
         position: Some("here".into()),
         acknowledged,
         quarantined: Vec::new(),
+        remembered: None,
     }
 }
 

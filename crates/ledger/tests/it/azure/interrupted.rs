@@ -47,6 +47,7 @@ fn commit(lease: &Lease, part: AcknowledgedPart, position: &str) -> SinkCommit {
             reason: "too large".into(),
             bytes: b"{}".to_vec(),
         }],
+        remembered: None,
     }
 }
 

@@ -21,6 +21,7 @@ async fn deliver(ledger: &AzureLedger, leases: Vec<Lease>) {
             .map(|lease| (lease.key(), AcknowledgedPart::Whole))
             .collect(),
         quarantined: Vec::new(),
+        remembered: None,
     };
     let proofs = ledger.acknowledge(commit, at(2)).await.unwrap();
     let deliveries = leases.into_iter().map(|lease| Delivery {

@@ -35,6 +35,7 @@ async fn deliver(ledger: &AzureLedger, leases: Vec<Lease>) {
             .map(|lease| (lease.key(), AcknowledgedPart::Whole))
             .collect(),
         quarantined: Vec::new(),
+        remembered: None,
     };
     let proofs = ledger.acknowledge(commit, at(2)).await.unwrap();
     let deliveries = leases
@@ -176,6 +177,7 @@ async fn a_process_whose_lease_ran_out_takes_nothing_from_the_one_that_has_the_b
         position: None,
         acknowledged: vec![(lost.key(), AcknowledgedPart::Whole)],
         quarantined: Vec::new(),
+        remembered: None,
     };
     slow.acknowledge(commit, at(301)).await.unwrap();
     let late = slow.quarantine(lost, "late", b"x".to_vec(), at(301)).await;

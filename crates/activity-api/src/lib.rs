@@ -44,4 +44,7 @@ pub use reply::{
     read_stop, read_subscriptions,
 };
 pub use token::{AccessToken, ClientSecretGrant, CredentialReason, read_token, token_request};
-pub use window::{EmptyWindow, Window, plan_windows};
+pub use window::{
+    DueHour, EmptyWindow, LastListing, RELISTING_AGES, Why, Window, covered_until, earliest_hour,
+    first_hour, hour_of, plan_hours, plan_windows,
+};

@@ -85,7 +85,7 @@ pub(crate) async fn fetch_blob(
     outlet: &mut impl Outlet,
 ) -> Result<Fetched, Error> {
     let mut room = memory.part().await;
-    let response = microsoft.open_blob(uri).await?;
+    let response = microsoft.open_blob(tag.content_type, uri).await?;
     let (head, body) = response.into_parts();
     let mut source = Source::new(body, is_gzip(&head.headers));
     let mut decoder = Decoder::new();

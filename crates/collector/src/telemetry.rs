@@ -40,6 +40,8 @@ pub const REQUESTS_TOTAL: &str = "o365_collector_requests_total";
 pub const THROTTLED_TOTAL: &str = "o365_collector_throttled_total";
 /// Requests a minute that the tenant's budget allows at present.
 pub const BUDGET_PER_MINUTE: &str = "o365_collector_budget_per_minute";
+/// Time for which Microsoft wanted to hear nothing of a tenant.
+pub const BUDGET_PAUSED_SECONDS_TOTAL: &str = "o365_collector_budget_paused_seconds_total";
 /// Time from a blob's request to its last byte.
 pub const FETCH_SECONDS: &str = "o365_collector_fetch_seconds";
 /// Time from Microsoft making a blob available to its delivery.
@@ -82,7 +84,7 @@ pub const HEALTH_ERRORS: &str = "o365_collector_health_errors";
 pub const BUILD_INFO: &str = "o365_collector_build_info";
 
 /// What a counter says, for `/metrics` and the documentation. Name and description.
-const COUNTERS: [(&str, &str); 14] = [
+const COUNTERS: [(&str, &str); 15] = [
     (
         BLOBS_SEEN_TOTAL,
         "Content blobs that became known, by the way they became known.",
@@ -118,6 +120,10 @@ const COUNTERS: [(&str, &str); 14] = [
     (
         THROTTLED_TOTAL,
         "Requests that Microsoft refused with AF429.",
+    ),
+    (
+        BUDGET_PAUSED_SECONDS_TOTAL,
+        "Seconds for which a tenant's requests were held back because Microsoft refused one with AF429.",
     ),
     (CHECKINS_TOTAL, "Check-ins with Alert Logic, by outcome."),
     (SINK_BATCHES_TOTAL, "Batches handed to a sink, by outcome."),
@@ -333,6 +339,13 @@ pub fn request(tenant: TenantId, kind: RequestKind, outcome: RequestOutcome) {
 /// Shows how many requests a minute the tenant's budget allows.
 pub fn budget_per_minute(tenant: TenantId, requests: f64) {
     gauge!(BUDGET_PER_MINUTE, "tenant" => tenant.to_string()).set(requests);
+}
+
+/// Counts time for which no request of the tenant may be sent.
+pub fn budget_paused(tenant: TenantId, pause: Duration) {
+    // In whole seconds, as counters are whole; what Microsoft asks for is in whole seconds.
+    counter!(BUDGET_PAUSED_SECONDS_TOTAL, "tenant" => tenant.to_string())
+        .increment(pause.as_secs());
 }
 
 /// Notes how long a blob took to fetch, failed attempts excluded.

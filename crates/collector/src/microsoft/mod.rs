@@ -1,5 +1,6 @@
-//! One tenant's door to Microsoft: the request budget, and every request of the Activity API. The only caller of it. What it sends is built by [`activity_api::Feed`], whose requests go to the tenant's own
-//! activity host and nowhere else, so a token can go nowhere else either.
+//! One tenant's door to Microsoft: the request budget, and every request of the Activity API. The only caller of it. What
+//! it sends is built by [`activity_api::Feed`], whose requests go to the tenant's own activity host
+//! and nowhere else, so a token can go nowhere else either.
 
 mod budget;
 #[cfg(test)]
@@ -13,7 +14,7 @@ use activity_api::{
 };
 use bytes::Bytes;
 
-pub use self::budget::Budget;
+pub use self::budget::{Budget, Use};
 use crate::clock::Clock;
 use crate::config::TenantConfig;
 use crate::http::{Body, Transport};
@@ -106,6 +107,7 @@ impl Microsoft {
         let reply = self
             .ask(
                 RequestKind::ListContent,
+                Use::Listing(content_type),
                 self.feed.list_content(content_type, window),
             )
             .await?;
@@ -126,7 +128,11 @@ impl Microsoft {
         page: &TrustedUri,
     ) -> Result<ContentPage, Error> {
         let reply = self
-            .ask(RequestKind::ListContent, self.feed.next_page(page))
+            .ask(
+                RequestKind::ListContent,
+                Use::Listing(content_type),
+                self.feed.next_page(page),
+            )
             .await?;
         Ok(activity_api::read_content(
             &reply,
@@ -143,6 +149,7 @@ impl Microsoft {
         let reply = self
             .ask(
                 RequestKind::ListSubscriptions,
+                Use::Control,
                 self.feed.list_subscriptions(),
             )
             .await?;
@@ -160,7 +167,11 @@ impl Microsoft {
     ) -> Result<(), Error> {
         // A refusal is read as well: "already enabled" comes as one, and means success.
         match self
-            .send(RequestKind::Start, self.feed.start(content_type, webhook))
+            .send(
+                RequestKind::Start,
+                Use::Control,
+                self.feed.start(content_type, webhook),
+            )
             .await
         {
             Ok(_) => Ok(()),
@@ -177,21 +188,32 @@ impl Microsoft {
     /// See [`Error::next_step`].
     pub async fn stop_subscription(&self, content_type: ContentType) -> Result<(), Error> {
         let reply = self
-            .ask(RequestKind::Stop, self.feed.stop(content_type))
+            .ask(
+                RequestKind::Stop,
+                Use::Control,
+                self.feed.stop(content_type),
+            )
             .await?;
         Ok(activity_api::read_stop(&reply)?)
     }
 
-    /// Opens a blob: its body is still to come.
+    /// Opens a blob of a content type: its body is still to come.
     ///
     /// # Errors
     /// See [`Error::next_step`]. A uri that is not this tenant's on Microsoft's host is refused before anything is sent.
-    pub async fn open_blob(&self, uri: &str) -> Result<http::Response<Body>, Error> {
+    pub async fn open_blob(
+        &self,
+        content_type: ContentType,
+        uri: &str,
+    ) -> Result<http::Response<Body>, Error> {
         let uri = self
             .feed
             .trust(uri)
             .map_err(activity_api::Error::UntrustedUri)?;
-        Ok(self.send(RequestKind::Blob, self.feed.blob(&uri)).await?)
+        let request = self.feed.blob(&uri);
+        Ok(self
+            .send(RequestKind::Blob, Use::Fetching(content_type), request)
+            .await?)
     }
 
     /// The request budget.
@@ -201,8 +223,13 @@ impl Microsoft {
     }
 
     /// Sends a request and reads its whole reply.
-    async fn ask(&self, kind: RequestKind, request: http::Request<Bytes>) -> Result<Reply, Error> {
-        let (head, body) = self.send(kind, request).await?.into_parts();
+    async fn ask(
+        &self,
+        kind: RequestKind,
+        of: Use,
+        request: http::Request<Bytes>,
+    ) -> Result<Reply, Error> {
+        let (head, body) = self.send(kind, of, request).await?.into_parts();
         let body = inflate_whole(&head.headers, body.collect(MAX_REPLY_BYTES).await?)?;
         Ok(Reply {
             status: head.status,
@@ -216,6 +243,7 @@ impl Microsoft {
     async fn send(
         &self,
         kind: RequestKind,
+        of: Use,
         request: http::Request<Bytes>,
     ) -> Result<http::Response<Body>, Refusal> {
         let mut has_renewed = false;
@@ -225,7 +253,7 @@ impl Microsoft {
             request
                 .headers_mut()
                 .insert(http::header::AUTHORIZATION, token.authorization());
-            if let Err(wait) = self.budget.take().await {
+            if let Err(wait) = self.budget.take(of).await {
                 let retry_after = Some(wait);
                 return Err(Error::from(activity_api::Error::Throttled { retry_after }).into());
             }
@@ -247,7 +275,8 @@ impl Microsoft {
             };
             telemetry::request(self.tenant(), kind, outcome(&error));
             if let activity_api::Error::Throttled { retry_after } = &error {
-                self.budget.throttled(*retry_after);
+                let pause = self.budget.throttled(*retry_after);
+                telemetry::budget_paused(self.tenant(), pause);
                 telemetry::budget_per_minute(self.tenant(), self.budget.per_minute());
             }
             if matches!(error.next_step(), NextStep::Reauthenticate) && !has_renewed {

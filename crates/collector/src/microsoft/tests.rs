@@ -217,7 +217,9 @@ async fn every_request_to_the_api_names_the_publisher_and_only_those_carry_the_t
         .next_page
         .unwrap();
     door.next_content_page(CONTENT_TYPE, &next).await.unwrap();
-    door.open_blob(&blob_uri(tenant(), "a")).await.unwrap();
+    door.open_blob(CONTENT_TYPE, &blob_uri(tenant(), "a"))
+        .await
+        .unwrap();
 
     let (tokens, others): (Vec<_>, Vec<_>) = scene
         .microsoft
@@ -261,7 +263,7 @@ async fn a_hostile_uri_gets_no_request_at_all() {
         "file:///etc/passwd".to_owned(),
         String::new(),
     ] {
-        let error = door.open_blob(&uri).await.unwrap_err();
+        let error = door.open_blob(CONTENT_TYPE, &uri).await.unwrap_err();
         assert!(
             matches!(error, Error::Answer(activity_api::Error::UntrustedUri(_))),
             "{uri}: {error:?}"
@@ -311,7 +313,7 @@ async fn compressed_replies_are_read() {
     );
     let error = scene
         .door(tenant())
-        .open_blob(&blob_uri(tenant(), "a"))
+        .open_blob(CONTENT_TYPE, &blob_uri(tenant(), "a"))
         .await
         .unwrap_err();
     assert_eq!(

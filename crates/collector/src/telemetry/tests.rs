@@ -37,6 +37,7 @@ fn count_everything() {
     request(tenant, RequestKind::Blob, RequestOutcome::Ok);
     request(tenant, RequestKind::ListContent, RequestOutcome::Throttled);
     budget_per_minute(tenant, 2_000.0);
+    budget_paused(tenant, Duration::from_secs(10));
     fetched(tenant, content_type, Duration::from_millis(250));
     sink_batch(&sink, true, 20, Duration::from_millis(500));
     sink_batch(&sink, false, 5, Duration::from_millis(500));
@@ -74,6 +75,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # HELP o365_collector_blobs_expired_total Content blobs that were gone before they could be fetched. Anything but 0 is lost data.
         # HELP o365_collector_blobs_quarantined_total Content blobs set aside whole for a person to look at.
         # HELP o365_collector_blobs_seen_total Content blobs that became known, by the way they became known.
+        # HELP o365_collector_budget_paused_seconds_total Seconds for which a tenant's requests were held back because Microsoft refused one with AF429.
         # HELP o365_collector_budget_per_minute Requests a minute that the learned budget of a tenant allows.
         # HELP o365_collector_build_info Always 1; the version is a label.
         # HELP o365_collector_checkins_total Check-ins with Alert Logic, by outcome.
@@ -103,6 +105,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # TYPE o365_collector_blobs_expired_total counter
         # TYPE o365_collector_blobs_quarantined_total counter
         # TYPE o365_collector_blobs_seen_total counter
+        # TYPE o365_collector_budget_paused_seconds_total counter
         # TYPE o365_collector_budget_per_minute gauge
         # TYPE o365_collector_build_info gauge
         # TYPE o365_collector_checkins_total counter
@@ -133,6 +136,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         o365_collector_blobs_quarantined_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_blobs_seen_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange",via="listing"} 3
         o365_collector_blobs_seen_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange",via="notification"} 1
+        o365_collector_budget_paused_seconds_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 10
         o365_collector_budget_per_minute{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 2000
         o365_collector_build_info{version="VERSION"} 1
         o365_collector_checkins_total{sink="file",tenant="bf8d32d3-1c13-4487-af02-80dba2236485",outcome="ok"} 1

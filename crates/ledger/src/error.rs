@@ -52,6 +52,15 @@ pub enum Error {
         /// The latest format that this program reads.
         known: i64,
     },
+    /// The ledger was written by an earlier version of this program and is only being read: what is asked is not
+    /// kept in that format. A collector that opens it brings it to the current one.
+    #[error(
+        "the ledger has format {found}, which does not hold this: start the collector once to upgrade it"
+    )]
+    OlderFormat {
+        /// The format it has.
+        found: i64,
+    },
     /// What is stored cannot have been stored by this program.
     #[error("the ledger is damaged: {what}")]
     Corrupt {

@@ -57,6 +57,8 @@ pub struct Lease {
     pub(crate) attempts: u32,
     pub(crate) leased_until: Timestamp,
     pub(crate) acknowledged: Vec<(SinkName, AcknowledgedPart)>,
+    /// The item of quarantine that it retries, which leaves when it is settled.
+    pub(crate) item: Option<u64>,
 }
 
 impl Lease {

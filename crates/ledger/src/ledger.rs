@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, ListedStretch,
-    QuarantinedItem, QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, Summary,
+    Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
+    LeaseRequest, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, RecordKey, SeenBlob,
+    SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
 /// The durable memory of every blob.
@@ -27,6 +28,9 @@ pub trait Ledger: Send + Sync {
     /// and content id: a blob that is known stays as it is, whatever has become of it, save that a listing's uri and
     /// times replace those of a notification while the blob is unsettled.
     ///
+    /// A blob that has expired, and that was created in a stretch which was listed and of whose days delivered blobs
+    /// were forgotten by [`compact`](Self::compact), is taken for one of those: it is known, and nothing is noted.
+    ///
     /// # Errors
     /// Only those of the backend.
     ///
@@ -35,21 +39,32 @@ pub trait Ledger: Send + Sync {
     /// [`note_listed`](Self::note_listed), so the next run lists it again and finds those that were noted known.
     async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error>;
 
-    /// Notes that the whole window was listed, every page of it, and all its blobs noted with
-    /// [`note_seen`](Self::note_seen).
+    /// Where listing of this tenant and content type began: what the first caller said, for ever. What is older was
+    /// never meant to be listed, and is no gap.
     ///
     /// # Errors
     /// Only those of the backend.
     ///
     /// # If interrupted
-    /// The next run lists the window again and finds its blobs known.
-    async fn note_listed(
+    /// The next run's word counts, unless this one was kept.
+    async fn begin_listing(
         &self,
         tenant: TenantId,
         content_type: ContentType,
-        window: Window,
-        now: Timestamp,
-    ) -> Result<(), Error>;
+        from: Timestamp,
+    ) -> Result<Timestamp, Error>;
+
+    /// Notes that the whole window was listed, every page of it, and all its blobs noted with
+    /// [`note_seen`](Self::note_seen). Listed again, its counts are those of the last time; windows that lie within
+    /// it are absorbed by it. One that lies within a wider window is kept beside that.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The next run lists the window again and finds its blobs known. Asked again with the same `now`, it counts as
+    /// one listing.
+    async fn note_listed(&self, listing: Listing, now: Timestamp) -> Result<(), Error>;
 
     /// Notes that what was created before `before` can no longer be listed, so that a gap there stays a gap:
     /// [`listed_until`](Self::listed_until) continues from `before` where it was earlier. The gap remains visible in
@@ -184,7 +199,9 @@ pub trait Ledger: Send + Sync {
     /// The leases run out, and the attempt stays counted.
     async fn release(&self, leases: Vec<Lease>) -> Result<(), Error>;
 
-    /// Settles a whole blob as quarantined, with the bytes that were fetched of it (empty if none were).
+    /// Settles a whole blob as quarantined, with the bytes that were fetched of it (empty if none were). Its uri is
+    /// kept, for [`retry_quarantined`](Self::retry_quarantined). One that was being retried is a new item, with the
+    /// bytes of the old where none were fetched.
     ///
     /// # Errors
     /// [`Error::LeaseLost`].
@@ -213,7 +230,8 @@ pub trait Ledger: Send + Sync {
         now: Timestamp,
     ) -> Result<(), Error>;
 
-    /// What is in quarantine, in the order it came, from after the given id (0 for the start).
+    /// What is in quarantine, in the order it came, from after the given id (0 for the start), without its bytes.
+    /// What a person dropped is not among it; [`undelivered`](Self::undelivered) names that.
     ///
     /// # Errors
     /// Only those of the backend.
@@ -226,7 +244,47 @@ pub trait Ledger: Send + Sync {
         max_count: usize,
     ) -> Result<Vec<QuarantinedItem>, Error>;
 
-    /// Settles a blob as gone before we had it.
+    /// The bytes of an item in quarantine: nothing where there is no such item, or no more.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn quarantined_bytes(&self, id: u64) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Has an item in quarantine tried again, and says whether there is such an item. Asked again before that has
+    /// come to an end, it changes nothing.
+    ///
+    /// A whole blob is pending again under its own name: with its uri while Microsoft has it, else with one of the
+    /// scheme [`quarantine:`](crate::QUARANTINE_SCHEME). A record becomes a blob of its own: named after its blob with
+    /// `~` and the item's id, created when that was, with a uri of that scheme, and acknowledged by every sink that
+    /// the ledger knows save the one that refused the record, or by none when it was not decodable. When it is
+    /// delivered it adds nothing to the totals, as its blob was counted with all its records.
+    ///
+    /// The item stays in quarantine until the retry is settled: it leaves in the same transaction, or in one that
+    /// the next call about it brings to its end.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The item is as it was, or is being retried.
+    async fn retry_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error>;
+
+    /// Takes an item out of quarantine for good, by a person's word, and says whether there was such an item that is
+    /// not being retried. Its bytes are deleted; that it was there and why remains, is counted as dropped, and is
+    /// named by [`undelivered`](Self::undelivered). Asked again for what is dropped, it changes nothing and says no.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// The item is as it was, or dropped.
+    async fn drop_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error>;
+
+    /// Settles a blob as gone before we had it. One that is being retried from quarantine, and of which bytes are
+    /// there, goes back into quarantine instead, and the next retry is of those bytes.
     ///
     /// # Errors
     /// [`Error::LeaseLost`].
@@ -312,6 +370,63 @@ pub trait Ledger: Send + Sync {
     /// # If interrupted
     /// Reads only.
     async fn counters(&self, prefix: &str) -> Result<Vec<(String, u64)>, Error>;
+
+    /// What is known of a range of `contentCreated`: which windows were listed completely, and in what state its blobs
+    /// are. Its cost grows with the blobs of the range that are not forgotten yet, and with the items in quarantine.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn coverage(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+    ) -> Result<Coverage, Error>;
+
+    /// The blobs created in the range that are not delivered, and the single records of its blobs that are in
+    /// quarantine or were dropped from it, ordered by creation, from after the given place on.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn undelivered(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+        after: Option<UndeliveredPlace>,
+        max_count: usize,
+    ) -> Result<Vec<UndeliveredBlob>, Error>;
+
+    /// How many blobs are unsettled, by the hour in which they expire, ordered by tenant and hour. Records that are
+    /// retried from quarantine are not among them: they do not expire. Its cost grows with the unsettled blobs.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn unsettled_by_expiry(&self) -> Result<Vec<ExpiryBucket>, Error>;
+
+    /// Makes the ledger smaller, in steps of at most so many blobs: to be called until nothing is left to do. Listed
+    /// windows that end by `before` are merged by the UTC day where they touch, so that a gap stays a gap. Blobs that
+    /// were delivered, and that were created and expired before it, are forgotten into the totals of their day, save
+    /// those of which something is in quarantine or was dropped from it. All others stay.
+    ///
+    /// What is forgotten can be noted anew as if it had never been seen, until it has expired: `before` has to lie
+    /// farther back than Microsoft lists and announces anything.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Each blob is forgotten and counted, or neither; each window is there, alone or in a merged one.
+    async fn compact(&self, before: Timestamp, max_blobs: usize) -> Result<Compacted, Error>;
 
     /// The state of everything in numbers. Its cost grows with the blobs that are unsettled, never with those that
     /// are settled.

@@ -12,6 +12,7 @@ mod sink_name;
 
 mod lease;
 
+mod coverage;
 mod quarantine;
 mod record_key;
 mod summary;
@@ -25,12 +26,16 @@ pub mod conformance;
 
 pub use blob::{SeenBlob, SeenVia};
 pub use blob_name::{BlobName, InvalidBlobName};
+pub use coverage::{
+    Compacted, Coverage, ExpiryBucket, ListedWindow, Listing, Totals, UndeliveredBlob,
+    UndeliveredPlace, UndeliveredState,
+};
 pub use error::{Error, Source};
 pub use lease::{
     AcknowledgedPart, Acknowledgement, Delivery, Lease, LeaseKey, LeaseRequest, PartKey, SinkCommit,
 };
 pub use ledger::Ledger;
-pub use quarantine::{QuarantinedItem, QuarantinedRecord};
+pub use quarantine::{QUARANTINE_SCHEME, QuarantinedItem, QuarantinedRecord, quarantined_item_of};
 pub use record_key::{DUPLICATES_PREFIX, RecordKey, RememberedRecords, duplicates_counter};
 pub use sink_name::{InvalidSinkName, SinkName};
 pub use store::azure::{AzureLedger, AzureOptions, NotSent, StorageTokens, StorageTransport};

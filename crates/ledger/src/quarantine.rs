@@ -24,7 +24,7 @@ pub struct QuarantinedRecord {
     pub bytes: Vec<u8>,
 }
 
-/// Something in quarantine, as [`quarantined`](crate::Ledger::quarantined) lists it.
+/// Something in quarantine, as [`quarantined`](crate::Ledger::quarantined) lists it: without its bytes, of which there may be many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantinedItem {
     /// Grows with each item; the listing continues after it.
@@ -41,8 +41,31 @@ pub struct QuarantinedItem {
     pub sink: Option<SinkName>,
     /// What is wrong with it, in words for a person.
     pub reason: String,
-    /// The bytes as they came.
-    pub bytes: Vec<u8>,
+    /// How many bytes are kept of it: [`quarantined_bytes`](crate::Ledger::quarantined_bytes) gives them.
+    pub byte_count: u64,
     /// When it was set aside.
     pub quarantined_at: Timestamp,
+    /// Whether it is being retried: it leaves the quarantine when that has come to an end.
+    pub is_retried: bool,
 }
+
+/// The scheme of a blob's uri when its bytes are those of an item in quarantine and not Microsoft's to give:
+/// `quarantine:` and the item's id.
+pub const QUARANTINE_SCHEME: &str = "quarantine:";
+
+/// The item that such a uri names.
+#[must_use]
+pub fn quarantined_item_of(uri: &str) -> Option<u64> {
+    uri.strip_prefix(QUARANTINE_SCHEME)?.parse().ok()
+}
+
+pub(crate) fn quarantine_uri(item: u64) -> String {
+    format!("{QUARANTINE_SCHEME}{item}")
+}
+
+/// What stands before the reason of what a person dropped.
+pub(crate) const DROPPED: &str = "dropped by a person: ";
+
+/// The reason of a blob that Microsoft no longer has, when its bytes are still in quarantine.
+pub(crate) const GONE_BUT_KEPT: &str =
+    "gone at Microsoft while it was retried; the bytes in quarantine are kept: ";

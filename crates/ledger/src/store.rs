@@ -14,3 +14,11 @@ fn stored(instant: Timestamp) -> i64 {
         .as_millisecond()
         .min(Timestamp::MAX.as_second().saturating_mul(1_000))
 }
+
+/// The expiry, as it is stored, of what does not expire: its bytes are in the ledger and not Microsoft's to drop.
+fn never() -> i64 {
+    stored(Timestamp::MAX)
+}
+
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;

@@ -33,7 +33,7 @@ pub struct StreamSummary {
     pub leased_count: u64,
     /// Blobs that every required sink has.
     pub delivered_count: u64,
-    /// Blobs set aside whole.
+    /// Blobs set aside whole, and still in quarantine.
     pub quarantined_count: u64,
     /// Blobs that Microsoft dropped before we had them.
     pub expired_count: u64,
@@ -43,6 +43,12 @@ pub struct StreamSummary {
     pub delivered_byte_count: u64,
     /// Single records in quarantine, counted once per sink that refused them.
     pub quarantined_record_count: u64,
+    /// Bytes in quarantine, of blobs and records together.
+    pub quarantined_byte_count: u64,
+    /// Blobs that a person dropped from quarantine.
+    pub dropped_count: u64,
+    /// Single records that a person dropped from quarantine.
+    pub dropped_record_count: u64,
     /// See [`listed_until`](crate::Ledger::listed_until).
     pub listed_until: Option<Timestamp>,
     /// Creation time of the oldest blob that is pending or leased.
@@ -52,7 +58,9 @@ pub struct StreamSummary {
 }
 
 impl StreamSummary {
-    pub(crate) fn empty(tenant: TenantId, content_type: ContentType) -> Self {
+    /// One in which nothing was noted.
+    #[must_use]
+    pub fn empty(tenant: TenantId, content_type: ContentType) -> Self {
         Self {
             tenant,
             content_type,
@@ -64,6 +72,9 @@ impl StreamSummary {
             delivered_record_count: 0,
             delivered_byte_count: 0,
             quarantined_record_count: 0,
+            quarantined_byte_count: 0,
+            dropped_count: 0,
+            dropped_record_count: 0,
             listed_until: None,
             oldest_pending_created_at: None,
             nearest_pending_expires_at: None,

@@ -80,6 +80,12 @@ async fn deliver_all(scene: &Scene, deliverer: &Arc<Deliverer>) {
     panic!("some blobs never end: {:?}", scene.stream().await);
 }
 
+/// What is kept of an item in quarantine.
+async fn bytes_of(scene: &Scene, item: &ledger::QuarantinedItem) -> Vec<u8> {
+    let bytes = scene.ledger.quarantined_bytes(item.id).await.unwrap();
+    bytes.unwrap()
+}
+
 /// The attempts that the ledger has counted for the one blob that waits, this look not included.
 async fn attempts(scene: &Scene) -> u32 {
     let request = LeaseRequest {

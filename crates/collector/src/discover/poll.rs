@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use activity_api::{ContentBlob, ContentPage, ContentType, RefusedEntry, Window, plan_windows};
 use jiff::Timestamp;
-use ledger::{Ledger, SeenBlob, SeenVia};
+use ledger::{Ledger, Listing, SeenBlob, SeenVia};
 use tracing::{debug, warn};
 
 use crate::microsoft::{self, Microsoft};
@@ -74,9 +74,13 @@ pub async fn poll_content(
         // A window with an entry that could not be noted was not listed: calling it so would lose the blob in silence.
         // Nor is one after it: if it were the first ever noted, listing would go on behind it and never come back.
         if unusable.is_empty() {
-            ledger
-                .note_listed(tenant, content_type, window, now)
-                .await?;
+            let listing = Listing {
+                tenant,
+                content_type,
+                window,
+                blob_count: listed.blob_count,
+            };
+            ledger.note_listed(listing, now).await?;
         }
     }
     if let Some(first) = unusable.first() {
@@ -91,6 +95,7 @@ pub async fn poll_content(
 
 #[derive(Default)]
 struct Listed {
+    blob_count: u64,
     new_count: u64,
     unusable: Vec<RefusedEntry>,
 }
@@ -119,6 +124,7 @@ async fn list_window(
         }
         debug!(%tenant, %content_type, blob_count = blobs.len(), "page listed");
         if !blobs.is_empty() {
+            listed.blob_count += blobs.len() as u64;
             let seen = blobs
                 .into_iter()
                 .map(|blob| seen_blob(microsoft, blob, SeenVia::Listing))

@@ -9,8 +9,9 @@ use activity_api::{ContentType, TenantId, Window};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use ledger::{
-    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch,
-    QuarantinedItem, QuarantinedRecord, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary,
+    Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
+    LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, SeenBlob,
+    SinkCommit, SinkName, SqliteLedger, Summary, UndeliveredBlob, UndeliveredPlace,
 };
 use tokio::runtime::Handle;
 
@@ -29,11 +30,15 @@ pub(crate) struct TestLedger {
 }
 
 /// The methods that write nothing.
-const READS: [&str; 7] = [
+const READS: [&str; 11] = [
     "counters",
     "listed_until",
     "listed_stretches",
     "quarantined",
+    "quarantined_bytes",
+    "coverage",
+    "undelivered",
+    "unsettled_by_expiry",
     "position",
     "recall",
     "summary",
@@ -116,19 +121,21 @@ impl Ledger for TestLedger {
         pass_on!(self, "note_seen", |inner| inner.note_seen(seen, now))
     }
 
-    async fn note_listed(
+    async fn begin_listing(
         &self,
         tenant: TenantId,
         content_type: ContentType,
-        window: Window,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        pass_on!(self, "note_listed", |inner| inner.note_listed(
+        from: Timestamp,
+    ) -> Result<Timestamp, Error> {
+        pass_on!(self, "begin_listing", |inner| inner.begin_listing(
             tenant,
             content_type,
-            window,
-            now
+            from
         ))
+    }
+
+    async fn note_listed(&self, listing: Listing, now: Timestamp) -> Result<(), Error> {
+        pass_on!(self, "note_listed", |inner| inner.note_listed(listing, now))
     }
 
     async fn note_unlistable(
@@ -236,6 +243,21 @@ impl Ledger for TestLedger {
             .quarantined(after, max_count))
     }
 
+    async fn quarantined_bytes(&self, id: u64) -> Result<Option<Vec<u8>>, Error> {
+        pass_on!(self, "quarantined_bytes", |inner| inner
+            .quarantined_bytes(id))
+    }
+
+    async fn retry_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error> {
+        pass_on!(self, "retry_quarantined", |inner| inner
+            .retry_quarantined(id, now))
+    }
+
+    async fn drop_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error> {
+        pass_on!(self, "drop_quarantined", |inner| inner
+            .drop_quarantined(id, now))
+    }
+
     async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {
         let reason = reason.to_owned();
         pass_on!(self, "expire", |inner| inner.expire(lease, &reason, now))
@@ -271,5 +293,44 @@ impl Ledger for TestLedger {
 
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
         pass_on!(self, "summary", |inner| inner.summary(now))
+    }
+
+    async fn coverage(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+    ) -> Result<Coverage, Error> {
+        pass_on!(self, "coverage", |inner| inner.coverage(
+            tenant,
+            content_type,
+            range
+        ))
+    }
+
+    async fn undelivered(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+        after: Option<UndeliveredPlace>,
+        max_count: usize,
+    ) -> Result<Vec<UndeliveredBlob>, Error> {
+        pass_on!(self, "undelivered", |inner| inner.undelivered(
+            tenant,
+            content_type,
+            range,
+            after,
+            max_count
+        ))
+    }
+
+    async fn unsettled_by_expiry(&self) -> Result<Vec<ExpiryBucket>, Error> {
+        pass_on!(self, "unsettled_by_expiry", |inner| inner
+            .unsettled_by_expiry())
+    }
+
+    async fn compact(&self, before: Timestamp, max_blobs: usize) -> Result<Compacted, Error> {
+        pass_on!(self, "compact", |inner| inner.compact(before, max_blobs))
     }
 }

@@ -1,17 +1,16 @@
 //! Which stretches of time count as listed.
 
-use activity_api::{ContentType, TenantId, Window};
+use activity_api::{ContentType, TenantId};
 
 use crate::ListedStretch;
 
-use super::scene::{Subject, at, tenant};
+use super::scene::{Subject, at, listing, tenant};
 
 const TYPE: ContentType = ContentType::Exchange;
 
 async fn list(ledger: &Subject, tenant: TenantId, start: i64, end: i64) {
-    let window = Window::new(at(start), at(end)).expect("a window");
     ledger
-        .note_listed(tenant, TYPE, window, at(end))
+        .note_listed(listing(tenant, TYPE, (start, end), 0), at(end))
         .await
         .expect("noted");
 }

@@ -1,12 +1,12 @@
 //! Small facts, and the summary.
 
-use activity_api::{ContentType, Window};
+use activity_api::ContentType;
 
 use crate::{SeenBlob, StreamSummary};
 
 use super::scene::{
-    LEASE, Subject, acknowledge_whole, at, blob, deliver, delivery, lease_all, lease_one, mark,
-    note, sink, tenant,
+    LEASE, Subject, acknowledge_whole, at, blob, deliver, delivery, lease_all, lease_one, listing,
+    mark, note, sink, tenant,
 };
 
 async fn counters(ledger: &Subject, prefix: &str) -> Vec<(String, u64)> {
@@ -178,9 +178,8 @@ pub(super) async fn the_summary_adds_up_per_tenant_and_content_type(ledger: Subj
             .await
             .expect("delivered");
     }
-    let window = Window::new(at(0), at(60)).expect("a window");
     ledger
-        .note_listed(tenant(2), ContentType::General, window, at(60))
+        .note_listed(listing(tenant(2), ContentType::General, (0, 60), 0), at(60))
         .await
         .expect("noted");
     let summary = ledger.summary(at(1)).await.expect("read");

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use activity_api::{ContentId, ContentType, TenantId};
+use activity_api::{ContentId, ContentType, TenantId, Window};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     AcknowledgedPart, Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger,
-    SeenBlob, SeenVia, SinkCommit, SinkName,
+    Listing, SeenBlob, SeenVia, SinkCommit, SinkName,
 };
 
 /// The ledger that a check is given.
@@ -43,6 +43,21 @@ pub(super) fn blob(number: i64) -> SeenBlob {
         created_at: at(number),
         expires_at: at(number + 7 * 86_400),
         seen_via: SeenVia::Listing,
+    }
+}
+
+/// A window, from so many seconds into the scene to so many, listed with this many blobs.
+pub(super) fn listing(
+    tenant: TenantId,
+    content_type: ContentType,
+    (start, end): (i64, i64),
+    blob_count: u64,
+) -> Listing {
+    Listing {
+        tenant,
+        content_type,
+        window: Window::new(at(start), at(end)).expect("a window"),
+        blob_count,
     }
 }
 

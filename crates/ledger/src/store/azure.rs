@@ -44,8 +44,9 @@ use azure::storage::Account;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch,
-    QuarantinedItem, QuarantinedRecord, SeenBlob, SinkCommit, SinkName, Summary,
+    Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
+    LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, SeenBlob,
+    SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
 use books::Books;
@@ -117,14 +118,23 @@ impl Ledger for AzureLedger {
         discover::note_seen(&self.books, seen, now).await
     }
 
-    async fn note_listed(
+    async fn begin_listing(
         &self,
         tenant: TenantId,
         content_type: ContentType,
-        window: Window,
-        _now: Timestamp,
-    ) -> Result<(), Error> {
-        listed::note_listed(&self.books, tenant, content_type, window).await
+        from: Timestamp,
+    ) -> Result<Timestamp, Error> {
+        listed::begin_listing(&self.books, tenant, content_type, from).await
+    }
+
+    async fn note_listed(&self, listing: Listing, _now: Timestamp) -> Result<(), Error> {
+        listed::note_listed(
+            &self.books,
+            listing.tenant,
+            listing.content_type,
+            listing.window,
+        )
+        .await
     }
 
     async fn note_unlistable(
@@ -219,6 +229,18 @@ impl Ledger for AzureLedger {
         quarantined::list(&self.books, after, max_count).await
     }
 
+    async fn quarantined_bytes(&self, id: u64) -> Result<Option<Vec<u8>>, Error> {
+        quarantined::bytes(&self.books, id).await
+    }
+
+    async fn retry_quarantined(&self, _id: u64, _now: Timestamp) -> Result<bool, Error> {
+        Err(not_yet("retrying what is in quarantine"))
+    }
+
+    async fn drop_quarantined(&self, _id: u64, _now: Timestamp) -> Result<bool, Error> {
+        Err(not_yet("dropping what is in quarantine"))
+    }
+
     async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {
         settling::expire(&self.books, &lease, reason, now).await
     }
@@ -246,4 +268,43 @@ impl Ledger for AzureLedger {
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
         summary::summary(&self.books, now).await
     }
+
+    async fn coverage(
+        &self,
+        _tenant: TenantId,
+        _content_type: ContentType,
+        _range: Window,
+    ) -> Result<Coverage, Error> {
+        Err(not_yet("coverage"))
+    }
+
+    async fn undelivered(
+        &self,
+        _tenant: TenantId,
+        _content_type: ContentType,
+        _range: Window,
+        _after: Option<UndeliveredPlace>,
+        _max_count: usize,
+    ) -> Result<Vec<UndeliveredBlob>, Error> {
+        Err(not_yet("what is not delivered"))
+    }
+
+    async fn unsettled_by_expiry(&self) -> Result<Vec<ExpiryBucket>, Error> {
+        Err(not_yet("what expires when"))
+    }
+
+    async fn compact(&self, _before: Timestamp, _max_blobs: usize) -> Result<Compacted, Error> {
+        Err(not_yet("compacting"))
+    }
 }
+
+fn not_yet(what: &'static str) -> Error {
+    Error::Unavailable {
+        what,
+        source: Arc::new(NotInAzure),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a ledger in Azure Storage cannot do this")]
+struct NotInAzure;

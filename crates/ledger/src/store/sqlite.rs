@@ -5,7 +5,9 @@
 //! (`writer`): the sync to disk is what a commit costs, and many operations share one.
 
 mod books;
+mod compact;
 mod counted;
+mod coverage;
 mod discover;
 mod failure;
 mod inline;
@@ -15,6 +17,7 @@ mod open;
 mod pick;
 mod quarantined;
 mod reader;
+mod retried;
 mod schema;
 mod settling;
 mod summary;
@@ -30,8 +33,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch,
-    QuarantinedItem, QuarantinedRecord, SeenBlob, SinkCommit, SinkName, Summary,
+    Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
+    LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, SeenBlob,
+    SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
 use books::Books;
@@ -110,18 +114,18 @@ impl Ledger for SqliteLedger {
             .await
     }
 
-    async fn note_listed(
+    async fn begin_listing(
         &self,
         tenant: TenantId,
         content_type: ContentType,
-        window: Window,
-        _now: Timestamp,
-    ) -> Result<(), Error> {
-        let stretch = ListedStretch {
-            start: window.start(),
-            end: window.end(),
-        };
-        self.write(move |books| listed::note_listed(books, tenant, content_type, stretch))
+        from: Timestamp,
+    ) -> Result<Timestamp, Error> {
+        self.write(move |books| listed::begin_listing(books, tenant, content_type, from))
+            .await
+    }
+
+    async fn note_listed(&self, listing: Listing, now: Timestamp) -> Result<(), Error> {
+        self.write(move |books| listed::note_listed(books, &listing, now))
             .await
     }
 
@@ -237,6 +241,22 @@ impl Ledger for SqliteLedger {
             .await
     }
 
+    async fn quarantined_bytes(&self, id: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.reader
+            .read(move |connection| quarantined::bytes(connection, id))
+            .await
+    }
+
+    async fn retry_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error> {
+        self.write(move |books| retried::retry(books, id, now))
+            .await
+    }
+
+    async fn drop_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error> {
+        self.write(move |books| retried::drop_item(books, id, now))
+            .await
+    }
+
     async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {
         let reason = reason.to_owned();
         self.write(move |books| settling::expire(books, &lease, &reason, now))
@@ -277,6 +297,41 @@ impl Ledger for SqliteLedger {
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
         self.reader
             .read(move |connection| summary::summary(connection, now))
+            .await
+    }
+
+    async fn coverage(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+    ) -> Result<Coverage, Error> {
+        self.reader
+            .read(move |connection| coverage::coverage(connection, tenant, content_type, range))
+            .await
+    }
+
+    async fn undelivered(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+        after: Option<UndeliveredPlace>,
+        max_count: usize,
+    ) -> Result<Vec<UndeliveredBlob>, Error> {
+        self.reader
+            .read(move |connection| {
+                coverage::undelivered(connection, tenant, content_type, range, after, max_count)
+            })
+            .await
+    }
+
+    async fn unsettled_by_expiry(&self) -> Result<Vec<ExpiryBucket>, Error> {
+        self.reader.read(coverage::unsettled_by_expiry).await
+    }
+
+    async fn compact(&self, before: Timestamp, max_blobs: usize) -> Result<Compacted, Error> {
+        self.write(move |books| compact::compact(books, before, max_blobs))
             .await
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use activity_api::Window;
 use jiff::{SignedDuration, Timestamp};
 use ledger::{
-    AcknowledgedPart, Delivery, Error, Lease, LeaseRequest, Ledger, PartKey, QuarantinedRecord,
-    SeenVia, SinkCommit, SqliteLedger,
+    AcknowledgedPart, Delivery, Error, Lease, LeaseRequest, Ledger, Listing, PartKey,
+    QuarantinedRecord, SeenVia, SinkCommit, SqliteLedger,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -218,10 +218,13 @@ impl Pair {
                 let window =
                     Window::new(twin::minute(start_minute), twin::minute(end_minute)).unwrap();
                 self.twin.note_listed(stream, start_minute, end_minute);
-                self.real()
-                    .note_listed(tenant, content_type, window, self.now)
-                    .await
-                    .unwrap();
+                let listing = Listing {
+                    tenant,
+                    content_type,
+                    window,
+                    blob_count: 0,
+                };
+                self.real().note_listed(listing, self.now).await.unwrap();
             }
             Step::NoteUnlistable {
                 stream,

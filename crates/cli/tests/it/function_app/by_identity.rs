@@ -193,7 +193,8 @@ async fn the_ledger_works_with_a_managed_identity_and_replaces_a_token_that_stor
     );
     let quarantined = other.quarantined(0, 10).await.unwrap();
     assert_eq!(quarantined.len(), 1);
-    assert_eq!(quarantined[0].bytes, bytes);
+    let kept = other.quarantined_bytes(quarantined[0].id).await.unwrap();
+    assert_eq!(kept, Some(bytes));
     assert_eq!(tokens(), 3);
 }
 

@@ -13,8 +13,8 @@ use crate::{Error, ListedStretch};
 
 use super::books::{Books, MAX_RACES, TooManyRaces};
 use super::door::refused;
-use super::names::{listed_row, partition_of};
-use super::rows::{corrupt, corrupt_by, set_text, text, to_instant};
+use super::names::{began_row, listed_row, partition_of};
+use super::rows::{corrupt, corrupt_by, instant, set_instant, set_text, text, to_instant};
 
 /// Stretches kept: one ends where a gap begins, and a year of a gap a day is far fewer. Beyond it the oldest are
 /// dropped, which shows as more not listed than there is.
@@ -76,6 +76,26 @@ impl Listed {
         }
         entity
     }
+}
+
+/// What the first caller says is a fact like any other, which no later one gets to put in its place.
+pub(super) async fn begin_listing(
+    books: &Books,
+    tenant: TenantId,
+    content_type: ContentType,
+    from: Timestamp,
+) -> Result<Timestamp, Error> {
+    books.register(tenant).await?;
+    let partition = partition_of(tenant);
+    let mut row = Entity::new(partition.clone(), began_row(content_type));
+    set_instant(&mut row, "BeganAt", from);
+    match books.door.change(&Change::Insert(row)).await? {
+        Ok(_) | Err(StorageError::AlreadyExists) => {}
+        Err(error) => return Err(refused("noting where listing begins", error)),
+    }
+    let row = books.door.get(&partition, &began_row(content_type)).await?;
+    let row = row.ok_or_else(|| corrupt("where listing began"))?;
+    instant(&row.entity, "BeganAt")
 }
 
 pub(super) async fn note_listed(

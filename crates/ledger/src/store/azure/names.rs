@@ -67,6 +67,11 @@ pub(super) fn counts_row(content_type: ContentType, shard: u64) -> String {
     format!("c-{}!{shard}", content_type.as_str())
 }
 
+/// The row that says where listing began.
+pub(super) fn began_row(content_type: ContentType) -> String {
+    format!("a-{}", content_type.as_str())
+}
+
 /// The row of listed stretches.
 pub(super) fn listed_row(content_type: ContentType) -> String {
     format!("l-{}", content_type.as_str())

@@ -269,24 +269,10 @@ pub(super) async fn list(
         .door
         .all(between(QUARANTINED, &from, "q."), "", max_count)
         .await?;
-    together(
-        rows.iter()
-            .map(|row| read_item(books, &row.entity))
-            .collect(),
-    )
-    .await
+    rows.iter().map(|row| read_item(&row.entity)).collect()
 }
 
-async fn read_item(books: &Books, entity: &Entity) -> Result<QuarantinedItem, Error> {
-    let bytes = match (entity.binary("Bytes"), text(entity, "BytesAt")) {
-        (Some(bytes), _) => bytes.to_vec(),
-        (None, Some(name)) => books
-            .door
-            .get_bytes(&name)
-            .await?
-            .ok_or_else(|| corrupt("quarantined bytes"))?,
-        (None, None) => return Err(corrupt("a quarantined item without bytes")),
-    };
+fn read_item(entity: &Entity) -> Result<QuarantinedItem, Error> {
     let sink = text(entity, "Sink")
         .map(|name| name.parse())
         .transpose()
@@ -299,9 +285,24 @@ async fn read_item(books: &Books, entity: &Entity) -> Result<QuarantinedItem, Er
         record_index: entity.int64("Index").map(i64::cast_unsigned),
         sink,
         reason: text(entity, "Reason").unwrap_or_default(),
-        bytes,
+        byte_count: entity.binary("Bytes").map_or(0, <[u8]>::len) as u64,
         quarantined_at: instant(entity, "At")?,
+        is_retried: false,
     })
+}
+
+pub(super) async fn bytes(books: &Books, id: u64) -> Result<Option<Vec<u8>>, Error> {
+    let Some(row) = books.door.get(QUARANTINED, &item_row(id)).await? else {
+        return Ok(None);
+    };
+    match (row.entity.binary("Bytes"), text(&row.entity, "BytesAt")) {
+        (Some(bytes), _) => Ok(Some(bytes.to_vec())),
+        (None, Some(name)) => {
+            let bytes = books.door.get_bytes(&name).await?;
+            bytes.map(Some).ok_or_else(|| corrupt("quarantined bytes"))
+        }
+        (None, None) => Err(corrupt("a quarantined item without bytes")),
+    }
 }
 
 fn tenant(entity: &Entity) -> Result<TenantId, Error> {

@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::books::Books;
 use super::failure::{Failure, count as read_count, stored_count};
+use super::schema::format_number;
 
 /// The file's format from which on there is a table of counters.
 const FIRST_WITH_COUNTERS: i64 = 2;
@@ -26,7 +27,7 @@ pub(super) fn counters(
     prefix: &str,
 ) -> Result<Vec<(String, u64)>, Failure> {
     // A ledger of an earlier format can be read, and has counted nothing yet.
-    if format_of(connection)? < FIRST_WITH_COUNTERS {
+    if format_number(connection)? < FIRST_WITH_COUNTERS {
         return Ok(Vec::new());
     }
     let mut statement = connection
@@ -42,8 +43,4 @@ pub(super) fn counters(
         counters.push((name, read_count(row.get(1)?)?));
     }
     Ok(counters)
-}
-
-fn format_of(connection: &Connection) -> Result<i64, Failure> {
-    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
 }

@@ -1,8 +1,9 @@
 //! Blobs that discovery found.
 
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
+use crate::store::DAY;
 use crate::{SeenBlob, SeenVia};
 
 use super::books::Books;
@@ -20,6 +21,9 @@ pub(super) fn note_seen(
             SeenVia::Listing => 0,
             SeenVia::Notification => 1,
         };
+        if blob.expires_at <= now && is_forgotten(books, stream, blob)? {
+            continue;
+        }
         let inserted = books
             .statement(
                 "INSERT INTO blob (stream, content_id, uri, seen_via, created_at, expires_at, seen_at)
@@ -53,4 +57,29 @@ pub(super) fn note_seen(
         }
     }
     Ok(new_count)
+}
+
+/// Whether an expired blob is to be taken for one that was delivered and forgotten: its day has forgotten blobs, and
+/// its time was listed. Noted as new it would only be asked for, found gone, and be counted as lost.
+///
+/// One of a time that was never listed is noted all the same: nothing says that it was ever had.
+fn is_forgotten(books: &Books, stream: i64, blob: &SeenBlob) -> Result<bool, Failure> {
+    let created_at = stored(blob.created_at);
+    let found = books
+        .statement(
+            "SELECT 1 FROM forgotten_day WHERE stream = ?1 AND start_at = ?2
+               AND EXISTS (SELECT 1 FROM listed WHERE stream = ?1 AND start_at <= ?3 AND end_at > ?3)
+               AND NOT EXISTS (SELECT 1 FROM blob WHERE stream = ?1 AND content_id = ?4)",
+        )?
+        .query_row(
+            params![
+                stream,
+                created_at.div_euclid(DAY) * DAY,
+                created_at,
+                blob.content_id.as_str()
+            ],
+            |row| row.get::<_, i64>(0),
+        )
+        .optional()?;
+    Ok(found.is_some())
 }

@@ -47,7 +47,7 @@ fn leased(
     sinks: &[(SinkName, Sink)],
 ) -> Result<Lease, Failure> {
     let mut statement = books.statement(
-        "SELECT stream, content_id, uri, created_at, expires_at, attempts, token, whole_sinks
+        "SELECT stream, content_id, uri, created_at, expires_at, attempts, token, whole_sinks, item
          FROM blob WHERE id = ?1",
     )?;
     let mut rows = statement.query([blob])?;
@@ -70,6 +70,7 @@ fn leased(
         attempts: row.get(5)?,
         leased_until: instant(stored(until))?,
         acknowledged: acknowledged(books, blob, row.get(7)?, sinks)?,
+        item: row.get::<_, Option<i64>>(8)?.map(count).transpose()?,
     })
 }
 

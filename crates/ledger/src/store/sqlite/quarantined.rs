@@ -1,19 +1,20 @@
-//! What is set aside, with its bytes.
+//! What is set aside, with its bytes. How it leaves is in [`retried`](super::retried).
 
 use activity_api::ContentId;
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{QuarantinedItem, QuarantinedRecord};
 
 use super::books::{Books, Sink, sink_name, stream_name};
 use super::failure::{Failure, count, instant, stored, stored_count};
+use super::schema::need_coverage;
 
 /// `quarantine.record_index` of a blob that is set aside whole.
 pub(super) const WHOLE_BLOB: i64 = -1;
 
 /// `quarantine.sink` of what no sink was asked to take.
-const NO_SINK: i64 = -1;
+pub(super) const NO_SINK: i64 = -1;
 
 pub(super) fn set_aside(
     books: &mut Books,
@@ -66,8 +67,8 @@ pub(super) fn insert(
 ) -> Result<bool, Failure> {
     let inserted = books
         .statement(
-            "INSERT INTO quarantine (stream, content_id, record_index, sink, reason, bytes, quarantined_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+            "INSERT INTO quarantine (stream, content_id, record_index, sink, reason, byte_count, bytes, quarantined_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, length(?6), ?6, ?7) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             stream,
@@ -78,6 +79,11 @@ pub(super) fn insert(
             bytes,
             stored(now)
         ])?;
+    if inserted > 0 {
+        books
+            .statement("UPDATE stream SET quarantined_byte_count = quarantined_byte_count + ?2 WHERE id = ?1")?
+            .execute([stream, stored_count(bytes.len() as u64)])?;
+    }
     Ok(inserted > 0)
 }
 
@@ -86,10 +92,12 @@ pub(super) fn list(
     after: u64,
     max_count: usize,
 ) -> Result<Vec<QuarantinedItem>, Failure> {
+    need_coverage(connection)?;
     let mut statement = connection.prepare_cached(
-        "SELECT quarantine.id, tenant, content_type, content_id, record_index, name, reason, bytes, quarantined_at
+        "SELECT quarantine.id, tenant, content_type, content_id, record_index, name, reason, byte_count, quarantined_at,
+             retried_at IS NOT NULL
          FROM quarantine JOIN stream ON stream.id = quarantine.stream LEFT JOIN sink ON sink.id = quarantine.sink
-         WHERE quarantine.id > ?1 ORDER BY quarantine.id LIMIT ?2",
+         WHERE quarantine.id > ?1 AND dropped_at IS NULL ORDER BY quarantine.id LIMIT ?2",
     )?;
     let limit = i64::try_from(max_count).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![stored_count(after), limit])?;
@@ -114,9 +122,19 @@ pub(super) fn list(
                 None
             },
             reason: row.get(6)?,
-            bytes: row.get(7)?,
+            byte_count: count(row.get(7)?)?,
             quarantined_at: instant(row.get(8)?)?,
+            is_retried: row.get(9)?,
         });
     }
     Ok(items)
+}
+
+pub(super) fn bytes(connection: &Connection, id: u64) -> Result<Option<Vec<u8>>, Failure> {
+    need_coverage(connection)?;
+    let bytes = connection
+        .prepare_cached("SELECT bytes FROM quarantine WHERE id = ?1 AND dropped_at IS NULL")?
+        .query_row([stored_count(id)], |row| row.get(0))
+        .optional()?;
+    Ok(bytes)
 }

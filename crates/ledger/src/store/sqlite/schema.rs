@@ -4,14 +4,14 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::Error;
 
-use super::failure::meaning;
+use super::failure::{Failure, meaning};
 
 /// Stands in the file's header ("O365"), so that `file` and we ourselves can tell a ledger from any other database.
 const APPLICATION_ID: i64 = 0x4F33_3635;
 
 /// One step per format, each leading from the one before. A step that has been released is never edited, because
 /// files made by it exist.
-const STEPS: [&str; 2] = [FORMAT_1, FORMAT_2];
+const STEPS: [&str; 3] = [FORMAT_1, FORMAT_2, FORMAT_3];
 
 /// - `blob.state` is 0 when the blob may be leased at once, 1 when it is somebody's until `due_at`, 2 when it is nobody's
 ///   until `due_at`, 3 delivered, 4 quarantined, 5 expired. Below 3 it is unsettled. Queries spell the numbers out, as
@@ -113,6 +113,84 @@ CREATE TABLE counter (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Coverage, compaction, and a quarantine that things leave.
+///
+/// - `blob.state` 6 is dropped by a person. `blob.item` is the item of `quarantine` that an unsettled blob retries, and
+///   `blob.is_part` is 1 for one that was made to retry a record: it is in no total, as the record was counted with
+///   the blob that it came in.
+/// - `blob_created` finds the blobs of a range. It has no state in it, so that a blob's life does not write to it.
+/// - `listed_window` has every window that was listed, `listed` (of format 1) the stretches that they make.
+/// - `forgotten_day` has the totals of delivered blobs that have no row any more.
+/// - `quarantine` is made anew for its bytes to come last: SQLite reads a row's chain of pages up to the column it wants.
+///
+/// Of an earlier ledger's stretches it is known that they were listed to their ends, and no more: they become windows
+/// of an hour, each listed once and when it ended, so that all that can still be listed is listed again.
+const FORMAT_3: &str = "
+ALTER TABLE stream ADD COLUMN began_at INTEGER;
+ALTER TABLE stream ADD COLUMN quarantined_byte_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream ADD COLUMN dropped_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE stream ADD COLUMN dropped_record_count INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE blob ADD COLUMN item INTEGER;
+ALTER TABLE blob ADD COLUMN is_part INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX blob_created ON blob (stream, created_at);
+
+CREATE TABLE listed_window (
+    stream INTEGER NOT NULL REFERENCES stream (id),
+    start_at INTEGER NOT NULL,
+    end_at INTEGER NOT NULL,
+    blob_count INTEGER NOT NULL,
+    listing_count INTEGER NOT NULL,
+    first_listed_at INTEGER NOT NULL,
+    last_listed_at INTEGER NOT NULL,
+    PRIMARY KEY (stream, start_at, end_at)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE forgotten_day (
+    stream INTEGER NOT NULL REFERENCES stream (id),
+    start_at INTEGER NOT NULL,
+    blob_count INTEGER NOT NULL,
+    record_count INTEGER NOT NULL,
+    byte_count INTEGER NOT NULL,
+    PRIMARY KEY (stream, start_at)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE quarantine_3 (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream INTEGER NOT NULL REFERENCES stream (id),
+    content_id TEXT NOT NULL,
+    record_index INTEGER NOT NULL,
+    sink INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    quarantined_at INTEGER NOT NULL,
+    retried_at INTEGER,
+    dropped_at INTEGER,
+    byte_count INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    UNIQUE (stream, content_id, record_index, sink)
+) STRICT;
+INSERT INTO quarantine_3 (id, stream, content_id, record_index, sink, reason, quarantined_at, byte_count, bytes)
+    SELECT id, stream, content_id, record_index, sink, reason, quarantined_at, length(bytes), bytes FROM quarantine;
+DROP TABLE quarantine;
+ALTER TABLE quarantine_3 RENAME TO quarantine;
+
+UPDATE stream SET
+    began_at = (SELECT min(start_at) FROM listed WHERE stream = stream.id),
+    quarantined_byte_count = (SELECT coalesce(sum(byte_count), 0) FROM quarantine WHERE stream = stream.id);
+
+INSERT INTO listed_window
+    WITH RECURSIVE hour (stream, start_at, end_at, last_at) AS (
+        SELECT stream, start_at, min(end_at, (start_at / 3600000 + 1) * 3600000), end_at FROM listed
+        UNION ALL
+        SELECT stream, end_at, min(last_at, end_at + 3600000), last_at FROM hour WHERE end_at < last_at
+    )
+    SELECT hour.stream, start_at, end_at,
+        (SELECT count(*) FROM blob
+         WHERE blob.stream = hour.stream AND created_at >= hour.start_at AND created_at < hour.end_at),
+        1, end_at, end_at
+    FROM hour;
+";
+
 /// Brings the file to the current format.
 ///
 /// # If interrupted
@@ -138,6 +216,23 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
 pub(super) fn check(connection: &Connection) -> Result<(), Error> {
     if format_of(connection)? == 0 {
         return Err(not_a_ledger());
+    }
+    Ok(())
+}
+
+/// The format of a file that is a ledger.
+pub(super) fn format_number(connection: &Connection) -> Result<i64, Failure> {
+    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
+/// The format from which on there are coverage and a quarantine that things leave.
+pub(super) const FIRST_WITH_COVERAGE: i64 = 3;
+
+/// Refuses to answer from an earlier format what only later ones hold.
+pub(super) fn need_coverage(connection: &Connection) -> Result<(), Failure> {
+    let found = format_number(connection)?;
+    if found < FIRST_WITH_COVERAGE {
+        return Err(Error::OlderFormat { found }.into());
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::books::{Books, Sink};
 use super::failure::{Failure, stored, stored_count};
 use super::leasing::{row_of, token_of};
 use super::quarantined::{self, WHOLE_BLOB};
+use super::retried;
 
 pub(super) fn acknowledge(
     books: &mut Books,
@@ -112,6 +113,13 @@ pub(super) fn mark_delivered(
         }
         forget_parts(books, lease)?;
         let stream = books.stream(lease.tenant, lease.content_type)?;
+        if let Some(item) = lease.item
+            && retried::end_delivered(books, stream, lease, item)?
+        {
+            // Of a record, which is counted with the blob that it came in.
+            answers.push(Ok(()));
+            continue;
+        }
         let totals = totals.entry(stream).or_default();
         totals.blob_count += 1;
         totals.record_count = totals.record_count.saturating_add(delivery.record_count);
@@ -153,12 +161,16 @@ pub(super) fn quarantine(
     settle_unfetched(
         books,
         lease,
-        "UPDATE blob SET state = 4, uri = NULL, reason = ?4, settled_at = ?3
+        "UPDATE blob SET state = 4, reason = ?4, settled_at = ?3, item = NULL
          WHERE id = ?1 AND token = ?2 AND state < 3",
         reason,
         now,
     )?;
     let stream = books.stream(lease.tenant, lease.content_type)?;
+    let kept = match lease.item {
+        Some(item) => retried::take_out(books, stream, item, bytes.is_empty())?,
+        None => Vec::new(),
+    };
     quarantined::insert(
         books,
         stream,
@@ -166,7 +178,7 @@ pub(super) fn quarantine(
         WHOLE_BLOB,
         None,
         reason,
-        bytes,
+        if bytes.is_empty() { &kept } else { bytes },
         now,
     )?;
     books
@@ -181,15 +193,23 @@ pub(super) fn expire(
     reason: &str,
     now: Timestamp,
 ) -> Result<(), Failure> {
+    let stream = books.stream(lease.tenant, lease.content_type)?;
+    if let Some(item) = lease.item
+        && retried::put_back(books, stream, lease, item, reason, now)?
+    {
+        return forget_parts(books, lease);
+    }
     settle_unfetched(
         books,
         lease,
-        "UPDATE blob SET state = 5, uri = NULL, reason = ?4, settled_at = ?3
+        "UPDATE blob SET state = 5, uri = NULL, reason = ?4, settled_at = ?3, item = NULL
          WHERE id = ?1 AND token = ?2 AND state < 3",
         reason,
         now,
     )?;
-    let stream = books.stream(lease.tenant, lease.content_type)?;
+    if let Some(item) = lease.item {
+        retried::take_out(books, stream, item, false)?;
+    }
     books
         .statement("UPDATE stream SET expired_count = expired_count + 1 WHERE id = ?1")?
         .execute([stream])?;

@@ -6,18 +6,26 @@ use activity_api::{ContentType, TenantId};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
+use crate::store::never;
 use crate::{StreamSummary, Summary};
 
 use super::books::stream_name;
 use super::failure::{Failure, count, instant, stored};
+use super::schema::{FIRST_WITH_COVERAGE, format_number};
 
 pub(super) fn summary(connection: &Connection, now: Timestamp) -> Result<Summary, Failure> {
     let mut streams: BTreeMap<i64, StreamSummary> = BTreeMap::new();
-    let mut statement = connection.prepare_cached(
+    // A ledger of an earlier format can be read, and nothing was dropped from its quarantine.
+    let since_coverage = if format_number(connection)? < FIRST_WITH_COVERAGE {
+        "0, 0, 0"
+    } else {
+        "quarantined_byte_count, dropped_count, dropped_record_count"
+    };
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT id, tenant, content_type, listed_until, delivered_count, quarantined_count, expired_count,
-             delivered_record_count, delivered_byte_count, quarantined_record_count
-         FROM stream",
-    )?;
+             delivered_record_count, delivered_byte_count, quarantined_record_count, {since_coverage}
+         FROM stream"
+    ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (tenant, content_type) = stream_name(row, 1)?;
@@ -56,6 +64,9 @@ fn settled(
         delivered_record_count: count(row.get(7)?)?,
         delivered_byte_count: count(row.get(8)?)?,
         quarantined_record_count: count(row.get(9)?)?,
+        quarantined_byte_count: count(row.get(10)?)?,
+        dropped_count: count(row.get(11)?)?,
+        dropped_record_count: count(row.get(12)?)?,
         ..StreamSummary::empty(tenant, content_type)
     })
 }
@@ -68,12 +79,15 @@ fn add_unsettled(stream: &mut StreamSummary, row: &Row<'_>) -> Result<(), Failur
     } else {
         stream.pending_count += blob_count;
     }
-    let expires_at = instant(row.get(3)?)?;
+    let expires_at: i64 = row.get(3)?;
     let created_at = instant(row.get(4)?)?;
     let sooner = |known: Option<Timestamp>, found: Timestamp| {
         Some(known.map_or(found, |known| known.min(found)))
     };
-    stream.nearest_pending_expires_at = sooner(stream.nearest_pending_expires_at, expires_at);
+    if expires_at < never() {
+        let expires_at = instant(expires_at)?;
+        stream.nearest_pending_expires_at = sooner(stream.nearest_pending_expires_at, expires_at);
+    }
     stream.oldest_pending_created_at = sooner(stream.oldest_pending_created_at, created_at);
     Ok(())
 }

@@ -198,6 +198,9 @@ pub(crate) struct SimulateArgs {
     /// Makes the records, ids and secrets; the same number makes the same ones.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// What goes wrong on purpose: a storm's file, as docs/simulator.md describes it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) faults: Option<PathBuf>,
     /// Requests a minute that a tenant may send; 0 for any number.
     #[arg(long, default_value_t = 2_000, value_name = "N")]
     pub(crate) requests_per_minute: u32,

@@ -47,7 +47,10 @@ pub(crate) fn answer(world: &World, path: &str, call: &Call) -> Reply {
             let verdict = world.verdict();
             json(
                 StatusCode::OK,
-                &json!({"is_clean": verdict.is_clean(), "sinks": verdict.sinks}),
+                &json!({
+                    "is_clean": verdict.is_clean(), "sinks": verdict.sinks,
+                    "impossible": verdict.impossible,
+                }),
             )
         }
         (&Method::POST, "clock") => match serde_json::from_slice::<ClockChange>(&call.body) {

@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::de::IgnoredAny;
 
+use crate::faults::storm::SinkKind;
 use crate::microsoft::records::{Identity, Records};
-use crate::plan::Plan;
+use crate::plan::{Fate, Plan};
 use crate::{Repeated, SinkVerdict};
 
 /// Enough to see what is wrong; a sink that gets only rubbish must not fill the memory.
@@ -18,8 +19,11 @@ const KEPT: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Deliveries {
     sink: &'static str,
+    /// None for a file, which refuses nothing.
+    kind: Option<SinkKind>,
     counts: Vec<AtomicU8>,
     distinct: AtomicU64,
+    unanswered: AtomicU64,
     used: AtomicBool,
     odd: Mutex<Odd>,
 }
@@ -35,11 +39,13 @@ struct Odd {
 }
 
 impl Deliveries {
-    pub(crate) fn new(sink: &'static str, records: u32) -> Self {
+    pub(crate) fn new(sink: &'static str, kind: Option<SinkKind>, records: u32) -> Self {
         Self {
             sink,
+            kind,
             counts: (0..records).map(|_| AtomicU8::new(0)).collect(),
             distinct: AtomicU64::new(0),
+            unanswered: AtomicU64::new(0),
             used: AtomicBool::new(false),
             odd: Mutex::default(),
         }
@@ -83,6 +89,11 @@ impl Deliveries {
         }
     }
 
+    /// Notes that so many records are taken whose sender will not learn of it.
+    pub(crate) fn note_unanswered(&self, records: u64) {
+        self.unanswered.fetch_add(records, Ordering::Relaxed);
+    }
+
     fn note_exact(&self, records: &Records, record: u32) {
         // Of records with the same bytes the first that has not come yet is meant; when all have come, it is a repeat.
         let mut candidate = Some(record);
@@ -107,7 +118,8 @@ impl Deliveries {
         }
     }
 
-    /// Holds what came against what was due: the records of blobs that were created by `now_ms`.
+    /// Holds what came against what was due: the records of blobs that were available by `now_ms`, but for what the
+    /// storm made impossible.
     pub(crate) fn verdict(&self, plan: &Plan, records: &Records, now_ms: i64) -> SinkVerdict {
         let odd = self.odd();
         let mut verdict = SinkVerdict {
@@ -122,17 +134,30 @@ impl Deliveries {
             faults: odd.faults.clone(),
             fault_count: odd.fault_count,
             torn_lines: odd.torn_lines.clone(),
+            unanswered: self.unanswered.load(Ordering::Relaxed),
             ..SinkVerdict::default()
         };
         for blob in &plan.blobs {
-            let is_due = blob.created_ms <= now_ms;
-            verdict.expected += if is_due { u64::from(blob.count) } else { 0 };
+            let is_due = blob.is_due(now_ms) && blob.fate == Fate::Good;
             for record in blob.first..blob.first + blob.count {
-                match self
+                let times = self
                     .counts
                     .get(record as usize)
-                    .map_or(0, |count| count.load(Ordering::Relaxed))
+                    .map_or(0, |count| count.load(Ordering::Relaxed));
+                if records.is_undecodable(record) {
+                    continue;
+                }
+                if self
+                    .kind
+                    .is_some_and(|kind| records.is_refused(kind, record))
                 {
+                    if is_due {
+                        verdict.refused.push(records.id_text(record));
+                    }
+                    continue;
+                }
+                verdict.expected += u64::from(is_due);
+                match times {
                     // An altered record is reported as that, and not as missing too.
                     0 if is_due && !odd.altered.contains(&record) => {
                         verdict.missing.push(records.id_text(record));
@@ -144,6 +169,7 @@ impl Deliveries {
                     }
                     0 => {}
                     1 => verdict.delivered_once += 1,
+                    times if times <= plan.served(record) => verdict.as_often_as_served += 1,
                     times => verdict.repeated.push(Repeated {
                         id: records.id_text(record),
                         times: times.into(),

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::RequestKind;
 use crate::faults::FaultAction;
+use crate::faults::requests::Harm;
+use crate::faults::storm::SinkKind;
 use crate::http::{Call, Reply, empty, json, status};
 use crate::microsoft::records::Identity;
 use crate::random::parse_guid;
@@ -57,7 +59,7 @@ pub(crate) fn kind_of(call: &Call) -> RequestKind {
 }
 
 /// Answers a request on the HEC port.
-pub(crate) fn answer(world: &World, kind: RequestKind, call: &Call) -> Reply {
+pub(crate) fn answer(world: &World, kind: RequestKind, call: &Call, harm: Option<&Harm>) -> Reply {
     match kind {
         RequestKind::HecHealth => return code(StatusCode::OK, 17, "HEC is healthy"),
         RequestKind::Unknown => {
@@ -80,7 +82,7 @@ pub(crate) fn answer(world: &World, kind: RequestKind, call: &Call) -> Reply {
     if kind == RequestKind::HecAck {
         acks(world, call)
     } else {
-        events(world, call)
+        events(world, call, harm)
     }
 }
 
@@ -102,7 +104,7 @@ pub(crate) fn fault(action: &FaultAction) -> Reply {
     }
 }
 
-fn events(world: &World, call: &Call) -> Reply {
+fn events(world: &World, call: &Call, harm: Option<&Harm>) -> Reply {
     let channel = match channel_of(call) {
         Ok(channel) => channel,
         Err(reply) if world.options.hec.acks => return reply,
@@ -140,6 +142,9 @@ fn events(world: &World, call: &Call) -> Reply {
         }
         let identity = world.records.identify(&world.plan, message, &mut scratch);
         if let Identity::Exact(record) = identity {
+            if world.records.is_refused(SinkKind::Hec, record) {
+                return invalid(6, "Invalid data format", number);
+            }
             exact.push(record);
             faults.extend(wrong_field(world, record, &event));
         } else {
@@ -148,6 +153,17 @@ fn events(world: &World, call: &Call) -> Reply {
     }
     if exact.is_empty() && taken.is_empty() {
         return code(StatusCode::BAD_REQUEST, 5, "No data");
+    }
+    let count = exact.len() + taken.len();
+    match harm {
+        Some(Harm::Refusal(FaultAction::Status { status: 413 }, _)) if count > 1 => {
+            return empty(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        Some(Harm::Refusal(FaultAction::Status { .. }, _)) if count > 1 => {
+            return code(StatusCode::BAD_REQUEST, 6, "Invalid data format");
+        }
+        Some(harm) if harm.loses_answer() => world.at_hec.note_unanswered(count as u64),
+        _ => {}
     }
     for record in exact {
         world

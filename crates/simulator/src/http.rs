@@ -1,8 +1,16 @@
 //! One request as the services see it, and the ways to answer it.
 
+use std::io;
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
 use serde_json::Value;
 
 /// A request, read to its end.
@@ -22,16 +30,75 @@ pub(crate) struct Call {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
-    body: Bytes,
+    pub(crate) body: Substance,
 }
+
+/// What an answer's body is made of.
+pub(crate) enum Substance {
+    /// All of it is there.
+    Whole(Bytes),
+    /// It is made while it is sent; its length is not known before.
+    Made(BoxStream<'static, io::Result<Bytes>>),
+    /// So much is announced and so much is sent; then the connection breaks.
+    Broken { announced: u64, sent: Bytes },
+}
+
+impl std::fmt::Debug for Substance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(body) => write!(f, "Whole({} bytes)", body.len()),
+            Self::Made(_) => write!(f, "Made(..)"),
+            Self::Broken { announced, sent } => {
+                write!(f, "Broken({} of {announced} bytes)", sent.len())
+            }
+        }
+    }
+}
+
+/// A body as it goes out.
+pub(crate) type Outgoing = UnsyncBoxBody<Bytes, io::Error>;
 
 impl Reply {
     /// The answer as it goes out.
-    pub(crate) fn into_response(self) -> Response<Bytes> {
-        let mut response = Response::new(self.body);
+    pub(crate) fn into_response(mut self) -> Response<Outgoing> {
+        let body = match self.body {
+            Substance::Whole(body) => Full::new(body)
+                .map_err(|never| match never {})
+                .boxed_unsync(),
+            Substance::Made(stream) => {
+                StreamBody::new(stream.map(|piece| piece.map(Frame::data))).boxed_unsync()
+            }
+            Substance::Broken { announced, sent } => {
+                self.headers
+                    .push((CONTENT_LENGTH, HeaderValue::from(announced)));
+                let break_off = async {
+                    // So that what is sent arrives before the connection is gone.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    Err(io::Error::other("broken off on purpose"))
+                };
+                let sent = futures::stream::iter([Ok(Frame::data(sent))]);
+                StreamBody::new(sent.chain(futures::stream::once(break_off))).boxed_unsync()
+            }
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
         response
+    }
+
+    pub(crate) fn has_header(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|(own, _)| own == name)
+    }
+
+    pub(crate) fn remove_header(&mut self, name: &HeaderName) {
+        self.headers.retain(|(own, _)| own != name);
+    }
+
+    /// A value that is no header text is left out.
+    pub(crate) fn add_header(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
     }
 }
 
@@ -78,7 +145,7 @@ pub(crate) fn reply(
     Reply {
         status,
         headers,
-        body: body.into(),
+        body: Substance::Whole(body.into()),
     }
 }
 
@@ -92,15 +159,13 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
     Reply {
         status,
         headers: Vec::new(),
-        body: Bytes::new(),
+        body: Substance::Whole(Bytes::new()),
     }
 }
 
 /// Adds a header; a value that is no header text is left out.
 pub(crate) fn with_header(mut reply: Reply, name: HeaderName, value: &str) -> Reply {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        reply.headers.push((name, value));
-    }
+    reply.add_header(name, value);
     reply
 }
 

@@ -40,7 +40,7 @@ pub use azure::{Role, Site, SiteChange, SiteState};
 pub use azurite::Azurite;
 pub use clock::SimClock;
 pub use error::Error;
-pub use faults::{Fault, FaultAction};
+pub use faults::{Fault, FaultAction, Storm, StormError};
 pub use functions_host::{
     FunctionsHost, FunctionsHostError, FunctionsHostOptions, Invocation, LogLine, LogSource,
     Outcome,
@@ -53,4 +53,4 @@ pub use requests::{RequestCount, RequestKind, Requests};
 pub use simulator::{SimulatedTenant, Simulator};
 pub use tls::ServerTls;
 pub use transcript::Exchange;
-pub use verdict::{Progress, Repeated, SinkVerdict, Verdict};
+pub use verdict::{Impossible, Progress, Repeated, SinkVerdict, UndecodableRecord, Verdict};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::Corpus;
+use crate::{Corpus, Storm};
 
 /// A content type of the Activity API, with Microsoft's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,6 +141,8 @@ pub struct Options {
     pub expiration_days: u32,
     /// Waited before every answer, in real time.
     pub latency: Option<Duration>,
+    /// What goes wrong on purpose.
+    pub storm: Option<Storm>,
     /// Alert Logic's side.
     pub alertlogic: AlertLogicOptions,
     /// Splunk's side.
@@ -189,6 +191,7 @@ impl Default for Options {
             newer_time_code: true,
             expiration_days: 7,
             latency: None,
+            storm: None,
             alertlogic: AlertLogicOptions::default(),
             hec: HecOptions::default(),
             azure: AzureOptions::default(),

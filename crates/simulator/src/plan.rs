@@ -1,6 +1,7 @@
 //! The plan of a simulation: which blobs there are, whose they are, how many records each holds and when each appears.
-//! Made once at the start; nothing in it changes but the marks of what was listed and fetched.
+//! Made once at the start; nothing in it changes but the marks of what was listed, notified and fetched.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -20,11 +21,33 @@ pub(crate) struct Blob {
     pub(crate) created_ms: i64,
     /// The first time in its `contentId`, from which its expiration counts.
     pub(crate) opened_ms: i64,
+    /// When it can be listed and fetched: at its creation, but for late ones.
+    pub(crate) available_ms: i64,
+    /// Whether listings name it.
+    pub(crate) is_listed: bool,
+    /// Whether webhooks are told of it.
+    pub(crate) is_notified: bool,
+    pub(crate) fate: Fate,
+    /// Whether it is too large to be made in one piece.
+    pub(crate) is_huge: bool,
+    /// Records of other blobs that it holds as well, behind its own.
+    pub(crate) copies: Vec<u32>,
     marks: AtomicU8,
+}
+
+/// What becomes of a blob, whoever asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Good,
+    /// Gone when it is first fetched.
+    Expired,
+    /// Its body is never what a blob is.
+    Undecodable,
 }
 
 const LISTED: u8 = 1;
 const FETCHED: u8 = 2;
+const NOTIFIED: u8 = 4;
 
 impl Blob {
     /// Returns whether this is the first time.
@@ -35,6 +58,21 @@ impl Blob {
     /// Returns whether this is the first time.
     pub(crate) fn mark_fetched(&self) -> bool {
         self.marks.fetch_or(FETCHED, Ordering::Relaxed) & FETCHED == 0
+    }
+
+    pub(crate) fn mark_notified(&self) {
+        self.marks.fetch_or(NOTIFIED, Ordering::Relaxed);
+    }
+
+    /// Whether a collector that asks can have its records.
+    fn can_be_had(&self) -> bool {
+        self.fate == Fate::Good && self.is_listed && !self.is_huge
+    }
+
+    /// Whether its records are due: its time has come and a collector was told of it, or would have been had it asked.
+    pub(crate) fn is_due(&self, now_ms: i64) -> bool {
+        let is_known = self.is_listed || self.marks.load(Ordering::Relaxed) & NOTIFIED != 0;
+        self.available_ms <= now_ms && is_known
     }
 
     pub(crate) fn is_fetched(&self) -> bool {
@@ -53,6 +91,8 @@ pub(crate) struct PlanInput {
     pub(crate) live_records_per_sec: Option<f64>,
     pub(crate) backlog_records: Option<u64>,
     pub(crate) expiration_days: u32,
+    /// Blobs with so many records, over and above the others.
+    pub(crate) huge_blobs: Vec<u32>,
 }
 
 /// All blobs, those of one feed (tenant and content type) side by side in the order of their creation.
@@ -60,9 +100,14 @@ pub(crate) struct PlanInput {
 pub(crate) struct Plan {
     pub(crate) blobs: Vec<Blob>,
     feeds: Vec<Range<usize>>,
-    /// `(contentCreated, records up to and with this blob)` over all blobs, in order of time.
+    /// The blobs of each feed that webhooks are told of, in the order in which they become available.
+    pushed: Vec<Vec<usize>>,
+    /// `(available, records up to and with this blob)` over all blobs, in order of time.
     published: Vec<(i64, u64)>,
     expiration_ms: i64,
+    pub(crate) start_ms: i64,
+    /// How often each record is served that is served more than once.
+    served: HashMap<u32, u8>,
 }
 
 impl Plan {
@@ -74,11 +119,7 @@ impl Plan {
         for (feed, &count) in input.feed_counts.iter().enumerate() {
             let from = blobs.len();
             let mut left = count;
-            while left > 0 {
-                let half = u64::from(input.records_per_blob / 2);
-                let size =
-                    (u64::from(input.records_per_blob) - half + random.below(2 * half + 1)).max(1);
-                let size = u32::try_from(size).unwrap_or(u32::MAX).min(left);
+            let mut add = |size, is_huge| {
                 blobs.push(Blob {
                     tenant: feed / ContentType::ALL.len(),
                     content_type: ContentType::ALL[feed % ContentType::ALL.len()],
@@ -86,55 +127,140 @@ impl Plan {
                     count: size,
                     created_ms: 0,
                     opened_ms: 0,
+                    available_ms: 0,
+                    is_listed: true,
+                    is_notified: true,
+                    fate: Fate::Good,
+                    is_huge,
+                    copies: Vec::new(),
                     marks: AtomicU8::new(0),
                 });
                 first += size;
+            };
+            while left > 0 {
+                let half = u64::from(input.records_per_blob / 2);
+                let size =
+                    (u64::from(input.records_per_blob) - half + random.below(2 * half + 1)).max(1);
+                let size = u32::try_from(size).unwrap_or(u32::MAX).min(left);
+                add(size, false);
                 left -= size;
+            }
+            // All in one feed: they are few, and one feed must bear them.
+            if Some(feed) == input.feed_counts.iter().position(|&count| count > 0) {
+                for &size in &input.huge_blobs {
+                    add(size, true);
+                }
             }
             feeds.push(from..blobs.len());
         }
         let order = spread(&feeds);
         set_times(&mut blobs, &order, input, &mut random);
-        let mut cumulative = 0;
-        let published = order
-            .iter()
-            .filter_map(|&at| blobs.get(at))
-            .map(|blob| {
-                cumulative += u64::from(blob.count);
-                (blob.created_ms, cumulative)
-            })
-            .collect();
-        Self {
+        let mut plan = Self {
             blobs,
             feeds,
-            published,
+            pushed: Vec::new(),
+            published: Vec::new(),
             expiration_ms: i64::from(input.expiration_days) * DAY_MS,
-        }
+            start_ms: input.start_ms,
+            served: HashMap::new(),
+        };
+        plan.index_available();
+        plan
     }
 
-    /// The blobs of a feed with `from <= contentCreated < to`, and not later than now.
-    pub(crate) fn listing(
-        &self,
-        feed: usize,
-        from_ms: i64,
-        to_ms: i64,
-        now_ms: i64,
-    ) -> Range<usize> {
+    /// Orders what there is by when it becomes available. To be called again when that was changed.
+    pub(crate) fn index_available(&mut self) {
+        let blobs = &self.blobs;
+        let available = |&at: &usize| blobs.get(at).map_or(0, |blob| blob.available_ms);
+        self.pushed = self
+            .feeds
+            .iter()
+            .map(|feed| {
+                let is_notified = |at: &usize| blobs.get(*at).is_some_and(|blob| blob.is_notified);
+                let mut order: Vec<usize> = feed.clone().filter(is_notified).collect();
+                order.sort_by_key(available);
+                order
+            })
+            .collect();
+        let mut order: Vec<usize> = (0..blobs.len()).collect();
+        order.sort_by_key(available);
+        let mut cumulative = 0;
+        let blobs_in_order = order.iter().filter_map(|&at| blobs.get(at));
+        self.published = blobs_in_order
+            .map(|blob| {
+                cumulative += u64::from(blob.count);
+                (blob.available_ms, cumulative)
+            })
+            .collect();
+    }
+
+    /// The blobs of a feed with `from <= contentCreated < to` that are listed by now.
+    pub(crate) fn listing(&self, feed: usize, from_ms: i64, to_ms: i64, now_ms: i64) -> Vec<usize> {
         let feed = self.feeds.get(feed).cloned().unwrap_or_default();
         let blobs = self.blobs.get(feed.clone()).unwrap_or_default();
-        let end_ms = to_ms.min(now_ms.saturating_add(1));
         let from = blobs.partition_point(|blob| blob.created_ms < from_ms);
         let to = blobs
-            .partition_point(|blob| blob.created_ms < end_ms)
+            .partition_point(|blob| blob.created_ms < to_ms)
             .max(from);
-        feed.start + from..feed.start + to
+        let is_listed = |at: &usize| {
+            let blob = self.blobs.get(*at);
+            blob.is_some_and(|blob| blob.is_listed && blob.available_ms <= now_ms)
+        };
+        (feed.start + from..feed.start + to)
+            .filter(is_listed)
+            .collect()
+    }
+
+    /// The blobs of a feed that webhooks are told of, which became available between the two times, in that order.
+    pub(crate) fn pushable(&self, feed: usize, from_ms: i64, now_ms: i64) -> &[usize] {
+        let order = self.pushed.get(feed).map_or(&[][..], Vec::as_slice);
+        let available = |&at: &usize| self.blobs.get(at).map_or(0, |blob| blob.available_ms);
+        let from = order.partition_point(|at| available(at) < from_ms);
+        let to = order.partition_point(|at| available(at) <= now_ms);
+        order.get(from..to).unwrap_or_default()
+    }
+
+    /// Puts a record into a second blob of its feed, created at least `apart_ms` after its own. Whether there is one.
+    /// Only between blobs that can be delivered, so that a record is never to be had from one of its blobs alone.
+    pub(crate) fn repeat(&mut self, record: u32, apart_ms: i64, drawn: u64) -> bool {
+        if self.served.contains_key(&record) {
+            return false;
+        }
+        let Some(own) = self.blob_of(record).filter(|blob| blob.can_be_had()) else {
+            return false;
+        };
+        let feed = feed_of(own.tenant, own.content_type);
+        let due_ms = own.created_ms.saturating_add(apart_ms);
+        let range = self.feeds.get(feed).cloned().unwrap_or_default();
+        let blobs = self.blobs.get(range.clone()).unwrap_or_default();
+        let from = blobs.partition_point(|blob| blob.created_ms <= due_ms);
+        let Some(offset) = drawn.checked_rem((blobs.len() - from) as u64) else {
+            return false;
+        };
+        let at = range.start + from + offset as usize;
+        let Some(other) = self.blobs.get_mut(at).filter(|blob| blob.can_be_had()) else {
+            return false;
+        };
+        other.copies.push(record);
+        self.served.insert(record, 2);
+        true
+    }
+
+    /// In how many blobs a record is.
+    pub(crate) fn served(&self, record: u32) -> u8 {
+        self.served.get(&record).copied().unwrap_or(1)
+    }
+
+    /// Whether a record is in more than one blob.
+    pub(crate) fn is_repeated(&self, record: u32) -> bool {
+        self.served.contains_key(&record)
     }
 
     /// How many records are in blobs whose time has come.
     pub(crate) fn records_published(&self, now_ms: i64) -> u64 {
         let count = self
             .published
-            .partition_point(|&(created_ms, _)| created_ms <= now_ms);
+            .partition_point(|&(available_ms, _)| available_ms <= now_ms);
         count
             .checked_sub(1)
             .and_then(|last| self.published.get(last))
@@ -243,21 +369,15 @@ fn spread(feeds: &[Range<usize>]) -> Vec<usize> {
 }
 
 fn set_times(blobs: &mut [Blob], order: &[usize], input: &PlanInput, random: &mut Random) {
-    let total: u64 = input
-        .feed_counts
-        .iter()
-        .map(|&count| u64::from(count))
-        .sum();
+    // A huge blob is one moment too: counted by its records, it would push all others together.
+    let weight = |blob: &Blob| u64::from(if blob.is_huge { 1 } else { blob.count });
+    let total: u64 = blobs.iter().map(weight).sum();
     let backlog_target = match input.live_records_per_sec {
         None => total,
         Some(_) => input.backlog_records.unwrap_or(total / 2),
     };
     let mut backlog_total = 0;
-    for count in order
-        .iter()
-        .filter_map(|&at| blobs.get(at))
-        .map(|blob| u64::from(blob.count))
-    {
+    for count in order.iter().filter_map(|&at| blobs.get(at)).map(weight) {
         if backlog_total >= backlog_target {
             break;
         }
@@ -274,12 +394,13 @@ fn set_times(blobs: &mut [Blob], order: &[usize], input: &PlanInput, random: &mu
             input.start_ms - input.backlog_ms.max(1) + (share * input.backlog_ms as f64) as i64
         } else {
             let rate = input.live_records_per_sec.unwrap_or(f64::INFINITY);
-            let due = (done - backlog_total + u64::from(blob.count)) as f64 / rate * 1000.0;
+            let due = (done - backlog_total + weight(blob)) as f64 / rate * 1000.0;
             input.start_ms + due as i64
         };
+        blob.available_ms = blob.created_ms;
         // Captured ids have 0 to 47 minutes between their two times.
         blob.opened_ms = blob.created_ms - random.below(47 * 60_000) as i64;
-        done += u64::from(blob.count);
+        done += weight(blob);
     }
 }
 
@@ -302,6 +423,7 @@ mod tests {
             live_records_per_sec: live,
             backlog_records: None,
             expiration_days: 7,
+            huge_blobs: Vec::new(),
         })
     }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::DATE;
+use http::header::{DATE, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,7 +20,9 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::faults::FaultAction;
-use crate::http::{Call, Reply, empty, form, with_header};
+use crate::faults::body;
+use crate::faults::requests::Harm;
+use crate::http::{Call, Outgoing, Reply, empty, form, with_header};
 use crate::microsoft::auth::Audience;
 use crate::world::World;
 use crate::{RequestKind, alertlogic, azure, control, hec, microsoft, times};
@@ -152,10 +153,10 @@ async fn serve_connection(
 struct Hangup;
 
 async fn answer(
-    world: &World,
+    world: &Arc<World>,
     service: Service,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Hangup> {
+) -> Result<Response<Outgoing>, Hangup> {
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, service.max_body_bytes()).collect().await {
         Ok(collected) => collected.to_bytes(),
@@ -193,34 +194,84 @@ async fn answer(
         Service::ResourceManager => azure::resource_manager::kind_of(&call),
         Service::Identity => azure::identity::kind_of(&call),
     };
-    let reply = match world.faults.take(kind) {
-        Some(FaultAction::Hangup) => {
-            world.requests.note(kind, 0);
-            world.transcript.note(world, service, kind, &call, 0);
-            return Err(Hangup);
+    let injected = world.faults.take(kind);
+    let harm = match &injected {
+        Some(FaultAction::Hangup) => Some(Harm::Silence(Duration::ZERO)),
+        Some(action) => Some(Harm::Refusal(action.clone(), None)),
+        None => weather(world, kind, &call).await,
+    };
+    // A sink's own look into the batch decides on these.
+    let is_sinks = injected.is_none()
+        && matches!(kind, RequestKind::Logmsgs | RequestKind::HecEvent)
+        && harm.as_ref().is_some_and(Harm::refuses_batch);
+    let harm = harm.as_ref();
+    let reply = match harm {
+        Some(Harm::Silence(after)) => {
+            tokio::time::sleep(*after).await;
+            return Err(hang_up(world, service, kind, &call));
         }
-        Some(action) => match service {
-            Service::Microsoft => microsoft::fault(&call, kind, &action),
-            Service::AlertLogic => alertlogic::fault(&action),
-            Service::Hec => hec::fault(&action),
-            Service::Stranger => empty(StatusCode::NOT_FOUND),
-            Service::ResourceManager => azure::resource_manager::fault(&action),
-            Service::Identity => azure::identity::fault(&action),
-        },
-        None => match service {
-            Service::Microsoft => microsoft::answer(world, kind, &call).await,
-            Service::AlertLogic => alertlogic::answer(world, kind, &call),
-            Service::Hec => hec::answer(world, kind, &call),
-            Service::Stranger => empty(StatusCode::NOT_FOUND),
-            Service::ResourceManager => azure::resource_manager::answer(world, kind, &call),
-            Service::Identity => azure::identity::answer(world, kind, &call),
-        },
+        Some(Harm::Refusal(action, retry_after)) if !is_sinks => {
+            let reply = refuse(service, kind, &call, action);
+            match retry_after {
+                Some(secs) => with_header(reply, RETRY_AFTER, &secs.to_string()),
+                None => reply,
+            }
+        }
+        _ => {
+            let reply = match service {
+                Service::Microsoft => microsoft::answer(world, kind, &call, harm).await,
+                Service::AlertLogic => alertlogic::answer(world, kind, &call, harm),
+                Service::Hec => hec::answer(world, kind, &call, harm),
+                Service::Stranger => empty(StatusCode::NOT_FOUND),
+                Service::ResourceManager => azure::resource_manager::answer(world, kind, &call),
+                Service::Identity => azure::identity::answer(world, kind, &call),
+            };
+            match harm {
+                Some(Harm::AnswerLost) => return Err(hang_up(world, service, kind, &call)),
+                Some(Harm::Body(harm, drawn)) if reply.status.is_success() => {
+                    body::harm(reply, *harm, *drawn)
+                }
+                _ => reply,
+            }
+        }
     };
     world.requests.note(kind, reply.status.as_u16());
     world
         .transcript
         .note(world, service, kind, &call, reply.status.as_u16());
     Ok(finish(world, reply))
+}
+
+/// What the storm has for this request.
+async fn weather(world: &World, kind: RequestKind, call: &Call) -> Option<Harm> {
+    let key = match kind {
+        RequestKind::Blob => microsoft::feed::blob_key(world, call),
+        RequestKind::Content => microsoft::feed::listing_key(world, call),
+        _ => None,
+    };
+    let met = world.weather.meet(kind, key, world.now_ms());
+    if !met.delay.is_zero() {
+        tokio::time::sleep(met.delay).await;
+    }
+    met.harm
+}
+
+/// A service's own way to refuse.
+fn refuse(service: Service, kind: RequestKind, call: &Call, action: &FaultAction) -> Reply {
+    match service {
+        Service::Microsoft => microsoft::fault(call, kind, action),
+        Service::AlertLogic => alertlogic::fault(action),
+        Service::Hec => hec::fault(action),
+        Service::Stranger => empty(StatusCode::NOT_FOUND),
+        Service::ResourceManager => azure::resource_manager::fault(action),
+        Service::Identity => azure::identity::fault(action),
+    }
+}
+
+fn hang_up(world: &World, service: Service, kind: RequestKind, call: &Call) -> Hangup {
+    world.requests.note(kind, 0);
+    world.transcript.note(world, service, kind, call, 0);
+    Hangup
 }
 
 /// Whether a request carries a secret to a service that is not the one it is for.
@@ -243,9 +294,7 @@ fn is_leak(world: &World, service: Service, call: &Call) -> bool {
 }
 
 /// Puts the simulated time into `Date`, from which collectors tell their clock's skew.
-fn finish(world: &World, reply: Reply) -> Response<Full<Bytes>> {
-    let date = times::http_date(world.clock.now());
-    with_header(reply, DATE, &date)
-        .into_response()
-        .map(Full::new)
+fn finish(world: &World, reply: Reply) -> Response<Outgoing> {
+    let date = times::http_date(times::from_ms(world.service_now_ms()));
+    with_header(reply, DATE, &date).into_response()
 }

@@ -227,7 +227,7 @@ impl Simulator {
     /// The reader's.
     pub fn check_ndjson(&self, reader: impl BufRead) -> io::Result<SinkVerdict> {
         let World { plan, records, .. } = self.world.as_ref();
-        let deliveries = Deliveries::new("ndjson", self.world.records_total());
+        let deliveries = Deliveries::new("ndjson", None, self.world.records_total());
         deliveries.note_ndjson(plan, records, reader)?;
         Ok(deliveries.verdict(plan, records, self.world.now_ms()))
     }

@@ -9,6 +9,8 @@ use serde::Serialize;
 pub struct Progress {
     /// Records that this simulation has in all.
     pub records_total: u64,
+    /// How many of them can never be had: in blobs that a storm lets expire or makes rubbish of, or rubbish themselves.
+    pub records_impossible: u64,
     /// Records in blobs whose `contentCreated` has come, so that they can be listed.
     pub records_published: u64,
     /// Records in blobs that were named in a listing at least once.
@@ -43,6 +45,37 @@ pub struct Progress {
 pub struct Verdict {
     /// One for each sink that was used: `alertlogic`, `splunk_hec`.
     pub sinks: Vec<SinkVerdict>,
+    /// What a storm made impossible of what is due. No sink is expected to have it; a collector must name it.
+    pub impossible: Impossible,
+}
+
+/// What nobody can be given, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Impossible {
+    /// The `contentId` of each blob that is gone when it is first fetched.
+    pub expired_blobs: Vec<String>,
+    /// The `contentId` of each blob whose body is never that of a blob.
+    pub undecodable_blobs: Vec<String>,
+    /// What stands in blobs where a record should be.
+    pub undecodable_records: Vec<UndecodableRecord>,
+    /// Records in all of these.
+    pub record_count: u64,
+}
+
+/// A place in a blob's array that holds no record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UndecodableRecord {
+    /// The blob's `contentId`.
+    pub content_id: String,
+    /// The place, counted from 0.
+    pub index: u32,
+}
+
+impl Impossible {
+    /// Whether all can be had.
+    pub fn is_nothing(&self) -> bool {
+        self.record_count == 0
+    }
 }
 
 impl Verdict {
@@ -62,12 +95,18 @@ impl Verdict {
 pub struct SinkVerdict {
     /// `alertlogic`, `splunk_hec` or `ndjson`.
     pub sink: String,
-    /// Records in blobs whose `contentCreated` has come: each is due exactly once.
+    /// Records in blobs whose `contentCreated` has come, without what a storm made impossible: each is due exactly once.
     pub expected: u64,
     /// Records delivered exactly once.
     pub delivered_once: u64,
-    /// Records delivered more than once, and how often.
+    /// Records delivered more than once, but not more often than Microsoft's side served them: in that many blobs.
+    pub as_often_as_served: u64,
+    /// Records delivered more often than they were served, and how often.
     pub repeated: Vec<Repeated>,
+    /// Records that this sink never takes, because a storm has it refuse them. They are not expected.
+    pub refused: Vec<String>,
+    /// Records in batches that this sink took while a storm kept its answer from the sender: each may come again for it.
+    pub unanswered: u64,
     /// Records due and never delivered.
     pub missing: Vec<String>,
     /// How many of the missing are in blobs that were fetched: the collector had them in its hands.
@@ -126,6 +165,16 @@ impl fmt::Display for Verdict {
         for sink in &self.sinks {
             sink.write_details(f)?;
         }
+        if !self.impossible.is_nothing() {
+            writeln!(
+                f,
+                "impossible: {} records, in {} expired blobs, {} undecodable blobs and {} undecodable places",
+                self.impossible.record_count,
+                self.impossible.expired_blobs.len(),
+                self.impossible.undecodable_blobs.len(),
+                self.impossible.undecodable_records.len(),
+            )?;
+        }
         write!(
             f,
             "verdict: {}",
@@ -182,6 +231,21 @@ impl SinkVerdict {
                 self.sink, self.missing_fetched, self.missing_expired
             )?;
         }
+        if self.as_often_as_served > 0 {
+            writeln!(
+                f,
+                "{}: {} records came once for each blob that they are in",
+                self.sink, self.as_often_as_served
+            )?;
+        }
+        if !self.refused.is_empty() {
+            writeln!(
+                f,
+                "{}: {} records were refused on purpose",
+                self.sink,
+                self.refused.len()
+            )?;
+        }
         for id in self.missing.iter().take(SHOWN) {
             writeln!(f, "{}: missing {id}", self.sink)?;
         }
@@ -236,6 +300,7 @@ mod tests {
             ..SinkVerdict::default()
         };
         let verdict = Verdict {
+            impossible: Impossible::default(),
             sinks: vec![clean, torn],
         };
         expect![[r#"

@@ -8,16 +8,21 @@ use bytes::Bytes;
 use crate::alertlogic::AlertLogic;
 use crate::azure::Azure;
 use crate::delivery::Deliveries;
-use crate::faults::FaultPlan;
+use crate::faults::requests::Weather;
+use crate::faults::storm::SinkKind;
+use crate::faults::{FaultPlan, Storm, content};
 use crate::hec::Hec;
 use crate::microsoft::Microsoft;
 use crate::microsoft::feed::{Prepared, prepare};
 use crate::microsoft::records::Records;
-use crate::plan::{Blob, Plan, PlanInput};
+use crate::plan::{Blob, Fate, Plan, PlanInput};
 use crate::random::Random;
 use crate::requests::RequestLog;
 use crate::transcript::Transcript;
-use crate::{ContentType, Error, Options, Progress, SimClock, SimulatedTenant, Verdict};
+use crate::{
+    ContentType, Error, Impossible, Options, Progress, SimClock, SimulatedTenant,
+    UndecodableRecord, Verdict,
+};
 
 /// The origins of the services, `http(s)://host:port`.
 #[derive(Clone, Debug, Default)]
@@ -39,9 +44,12 @@ pub(crate) struct World {
     pub(crate) tenants: Vec<SimulatedTenant>,
     pub(crate) plan: Plan,
     pub(crate) records: Records,
+    /// Records that nobody can be given, whatever the time.
+    impossible_total: u64,
     /// All blobs or none.
     pub(crate) prepared: Vec<Prepared>,
     pub(crate) faults: FaultPlan,
+    pub(crate) weather: Weather,
     pub(crate) requests: RequestLog,
     pub(crate) transcript: Transcript,
     pub(crate) counters: Counters,
@@ -76,7 +84,8 @@ impl World {
         check(&options)?;
         let clock = SimClock::new(options.start_at);
         let tenants = tenants(options.seed, options.tenants);
-        let (records, feed_counts) = match &options.corpus {
+        let storm = options.storm.clone().unwrap_or_default();
+        let (mut records, feed_counts) = match &options.corpus {
             Some(corpus) => Records::from_corpus(
                 options.seed,
                 corpus,
@@ -89,8 +98,8 @@ impl World {
                 (Records::generated(options.seed, &tenants, &counts), counts)
             }
         };
-        let total = feed_counts.iter().sum();
-        let plan = Plan::new(&PlanInput {
+        let huge_blobs = content::huge_blobs(&storm);
+        let mut plan = Plan::new(&PlanInput {
             seed: options.seed,
             feed_counts,
             records_per_blob: u32::try_from(options.records_per_blob).unwrap_or(u32::MAX),
@@ -101,27 +110,36 @@ impl World {
             live_records_per_sec: options.live_records_per_sec,
             backlog_records: options.backlog_records,
             expiration_days: options.expiration_days,
+            huge_blobs,
         });
+        let odd = content::apply(&storm, options.seed, &mut plan);
+        records.set_odd(odd, &plan);
+        let total = plan.blobs.last().map_or(0, |blob| blob.first + blob.count);
+        let impossible_total = impossible(&plan, &records, i64::MAX).record_count;
         let mut world = Self {
             microsoft: Microsoft::new(&options, client),
             alertlogic: AlertLogic::new(&options),
             hec: Hec::default(),
             azure: Azure::new(&options),
             faults: FaultPlan::new(options.latency),
+            weather: Weather::new(&storm, options.seed, plan.start_ms),
             requests: RequestLog::default(),
             transcript: Transcript::default(),
             counters: Counters::default(),
-            at_alertlogic: Deliveries::new("alertlogic", total),
-            at_hec: Deliveries::new("splunk_hec", total),
+            at_alertlogic: Deliveries::new("alertlogic", Some(SinkKind::AlertLogic), total),
+            at_hec: Deliveries::new("splunk_hec", Some(SinkKind::Hec), total),
             options,
             origins,
             clock,
             tenants,
             plan,
             records,
+            impossible_total,
             prepared: Vec::new(),
         };
-        if world.options.prepare_blobs && world.options.gzip {
+        // A storm's blobs are made when they are asked for: some would not fit into memory.
+        let is_calm = world.options.storm.is_none();
+        if world.options.prepare_blobs && world.options.gzip && is_calm {
             world.prepared = world.prepare_blobs();
         }
         Ok(world)
@@ -129,6 +147,12 @@ impl World {
 
     pub(crate) fn now_ms(&self) -> i64 {
         self.clock.now().as_millisecond()
+    }
+
+    /// The services' own idea of the time, which a storm may put wrong.
+    pub(crate) fn service_now_ms(&self) -> i64 {
+        let now_ms = self.now_ms();
+        now_ms.saturating_add(self.weather.skew_ms(now_ms))
     }
 
     pub(crate) fn records_total(&self) -> u32 {
@@ -147,6 +171,12 @@ impl World {
                 body.push(b',');
             }
             self.records.append(blob, record, &mut body);
+        }
+        for &record in &blob.copies {
+            if let Some(own) = self.plan.blob_of(record) {
+                body.push(b',');
+                self.records.append(own, record, &mut body);
+            }
         }
         body.push(b']');
         body.into()
@@ -177,6 +207,7 @@ impl World {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Progress {
             records_total: u64::from(self.records_total()),
+            records_impossible: self.impossible_total,
             records_published: self.plan.records_published(self.now_ms()),
             records_listed: get(&self.counters.records_listed),
             records_fetched: get(&self.counters.records_fetched),
@@ -201,8 +232,37 @@ impl World {
             sinks: used
                 .map(|sink| sink.verdict(&self.plan, &self.records, now_ms))
                 .collect(),
+            impossible: impossible(&self.plan, &self.records, now_ms),
         }
     }
+}
+
+/// What the storm made impossible of that which is due by `now_ms`.
+fn impossible(plan: &Plan, records: &Records, now_ms: i64) -> Impossible {
+    let mut impossible = Impossible::default();
+    for (at, blob) in plan.blobs.iter().enumerate() {
+        if !blob.is_due(now_ms) {
+            continue;
+        }
+        let content_id = || plan.content_id(at).unwrap_or_default();
+        match blob.fate {
+            Fate::Expired => impossible.expired_blobs.push(content_id()),
+            Fate::Undecodable => impossible.undecodable_blobs.push(content_id()),
+            Fate::Good => {
+                let all = blob.first..blob.first + blob.count;
+                for record in all.filter(|&record| records.is_undecodable(record)) {
+                    impossible.undecodable_records.push(UndecodableRecord {
+                        content_id: content_id(),
+                        index: record - blob.first,
+                    });
+                    impossible.record_count += 1;
+                }
+                continue;
+            }
+        }
+        impossible.record_count += u64::from(blob.count);
+    }
+    impossible
 }
 
 fn check(options: &Options) -> Result<(), Error> {
@@ -237,6 +297,13 @@ fn check(options: &Options) -> Result<(), Error> {
         return refuse(
             "backlog",
             "more than 7 days: older content cannot be listed",
+        );
+    }
+    let has_content_faults = |storm: &Storm| storm.changes_records();
+    if options.corpus.is_some() && options.storm.as_ref().is_some_and(has_content_faults) {
+        return refuse(
+            "storm",
+            "has faults of records, which a corpus serves byte for byte",
         );
     }
     if options.requests_per_minute == Some(0) {

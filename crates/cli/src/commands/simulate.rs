@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use simulator::{AlertLogicOptions, Corpus, Options, Simulator, Verdict};
+use simulator::{AlertLogicOptions, Corpus, Options, Simulator, Storm, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Format, SimulateArgs};
@@ -21,6 +21,7 @@ pub(super) async fn simulate(
     stop: &CancellationToken,
 ) -> anyhow::Result<ExitCode> {
     let corpus = args.corpus.as_deref().map(read_corpus).transpose()?;
+    let storm = args.faults.as_deref().map(read_storm).transpose()?;
     let capture = args.capture.map(make_folder).transpose()?;
     let records = args
         .records
@@ -39,6 +40,7 @@ pub(super) async fn simulate(
         allow_http_webhook: true,
         capture_ingest: capture,
         prepare_blobs: args.prepare,
+        storm,
         ..Options::default()
     })
     .await?;
@@ -74,7 +76,7 @@ pub(super) async fn simulate(
             () = stop.cancelled() => break,
             () = tokio::time::sleep(LOOK_EVERY), if args.until_delivered => {
                 let progress = simulator.progress();
-                if progress.records_acknowledged >= progress.records_total {
+                if progress.records_acknowledged + progress.records_impossible >= progress.records_total {
                     break;
                 }
             }
@@ -86,7 +88,9 @@ pub(super) async fn simulate(
         Format::Text => output::write_line(&verdict),
         Format::Json => output::write_line(format_args!(
             "{:#}",
-            serde_json::json!({ "is_clean": is_clean, "sinks": verdict.sinks })
+            serde_json::json!({
+                "is_clean": is_clean, "sinks": verdict.sinks, "impossible": verdict.impossible,
+            })
         )),
     };
     simulator.stop().await;
@@ -113,6 +117,10 @@ pub(super) fn judge(simulator: &Simulator, file: Option<&Path>) -> anyhow::Resul
 
 pub(super) fn read_corpus(path: &Path) -> anyhow::Result<Corpus> {
     Corpus::from_file(path).with_context(|| format!("the corpus {} cannot be used", path.display()))
+}
+
+pub(super) fn read_storm(path: &Path) -> anyhow::Result<Storm> {
+    Storm::from_file(path).with_context(|| format!("--faults {}", path.display()))
 }
 
 /// The folder that was named, made if need be, or a fresh one that is kept until the process ends.

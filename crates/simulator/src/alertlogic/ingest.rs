@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 
 use super::protobuf::{CollectedBatch, CollectedBatchList, CollectedMessage, Metadata};
+use crate::faults::FaultAction;
+use crate::faults::requests::Harm;
+use crate::faults::storm::SinkKind;
 use crate::http::{Call, Reply, empty, json};
 use crate::microsoft::records::{Facts, Identity};
 use crate::world::World;
@@ -27,7 +30,7 @@ const HEADERS: [(&str, &str); 4] = [
 ];
 
 /// `POST /ingest/v1/{cid}/data/logmsgs`. Counts the messages as delivered when, and only when, it answers 200.
-pub(super) fn logmsgs(world: &World, call: &Call) -> Reply {
+pub(super) fn logmsgs(world: &World, call: &Call, harm: Option<&Harm>) -> Reply {
     if call.body.len() > world.options.alertlogic.max_body_bytes {
         return json(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -51,8 +54,37 @@ pub(super) fn logmsgs(world: &World, call: &Call) -> Reply {
         );
     }
     let mut scratch = Vec::with_capacity(16 << 10);
-    for message in list.elem.iter().flat_map(|batch| &batch.message) {
-        take(world, message, &mut scratch);
+    let messages = || list.elem.iter().flat_map(|batch| &batch.message);
+    if let Some(Harm::Refusal(FaultAction::Status { status }, _)) = harm
+        && messages().count() > 1
+    {
+        return json(
+            crate::http::status(*status),
+            &json!({"error": "simulated fault"}),
+        );
+    }
+    let identified: Vec<(&CollectedMessage, Identity)> = messages()
+        .filter_map(|message| {
+            let text = message.message.as_ref()?;
+            let identity = world.records.identify(&world.plan, text, &mut scratch);
+            Some((message, identity))
+        })
+        .collect();
+    let is_refused = |identity: &Identity| match identity {
+        Identity::Exact(record) => world.records.is_refused(SinkKind::AlertLogic, *record),
+        _ => false,
+    };
+    if identified.iter().any(|(_, identity)| is_refused(identity)) {
+        return json(
+            StatusCode::BAD_REQUEST,
+            &json!({"error": "a message is refused"}),
+        );
+    }
+    if harm.is_some_and(Harm::loses_answer) {
+        world.at_alertlogic.note_unanswered(identified.len() as u64);
+    }
+    for (message, identity) in identified {
+        take(world, message, identity);
     }
     world.counters.ingest_posts.fetch_add(1, Ordering::Relaxed);
     world
@@ -200,9 +232,8 @@ fn check_metadata(metadata: &Metadata) -> Result<(), String> {
 }
 
 /// Notes a message as delivered, and each field that is not what it must be.
-fn take(world: &World, message: &CollectedMessage, scratch: &mut Vec<u8>) {
+fn take(world: &World, message: &CollectedMessage, identity: Identity) {
     let Some(text) = &message.message else { return };
-    let identity = world.records.identify(&world.plan, text, scratch);
     world.at_alertlogic.note(&world.records, identity, text);
     let (Identity::Exact(record) | Identity::Altered(record)) = identity else {
         return;

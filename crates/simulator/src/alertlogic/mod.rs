@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::faults::FaultAction;
+use crate::faults::requests::Harm;
 use crate::http::{Call, Reply, empty, json, status};
 use crate::random::Random;
 use crate::world::World;
@@ -140,7 +141,7 @@ pub(crate) fn kind_of(call: &Call) -> RequestKind {
 }
 
 /// Answers a request on Alert Logic's port.
-pub(crate) fn answer(world: &World, kind: RequestKind, call: &Call) -> Reply {
+pub(crate) fn answer(world: &World, kind: RequestKind, call: &Call, harm: Option<&Harm>) -> Reply {
     match kind {
         RequestKind::Authenticate => return aims::authenticate(world, call),
         RequestKind::Unknown => return empty(StatusCode::NOT_FOUND),
@@ -169,7 +170,7 @@ pub(crate) fn answer(world: &World, kind: RequestKind, call: &Call) -> Reply {
         RequestKind::Register => azcollect::register(world, call),
         RequestKind::CheckIn => azcollect::check_in(world, call),
         RequestKind::Deregister => azcollect::deregister(world, call),
-        RequestKind::Logmsgs => ingest::logmsgs(world, call),
+        RequestKind::Logmsgs => ingest::logmsgs(world, call, harm),
         _ => ingest::lmcstats(world, call),
     }
 }

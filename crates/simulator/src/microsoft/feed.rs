@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -11,11 +12,13 @@ use libdeflater::{CompressionLvl, Compressor};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::refused;
 use super::subscriptions::{check_enabled, content_type_of};
+use super::{huge, refused};
 use crate::ContentType;
-use crate::http::{Call, Reply, json, reply, with_header};
-use crate::plan::{NoBlob, feed_of};
+use crate::faults::body::harm;
+use crate::faults::requests::{BodyHarm, ListingHarm};
+use crate::http::{Call, Reply, empty, json, reply, with_header};
+use crate::plan::{Fate, NoBlob, feed_of};
 use crate::times::{DAY_MS, parse_request, with_ms};
 use crate::world::World;
 
@@ -31,8 +34,34 @@ struct Listing {
     skip: usize,
 }
 
+/// What tells one request for a page of content from another: the feed, the window's start and the place in it. A window
+/// that ends at the present moment has another end each time it is asked for.
+pub(crate) fn listing_key(world: &World, call: &Call) -> Option<u64> {
+    let text = format!(
+        "{} {} {} {}",
+        call.path.replace("/v1/", "/v1.0/"),
+        content_type_of(call).ok()?,
+        call.parameter("startTime").unwrap_or_default(),
+        call.parameter("nextPage")
+            .and_then(|token| token.split('.').next())
+            .unwrap_or_default(),
+    );
+    Some(xxh3_64_with_seed(text.as_bytes(), world.options.seed))
+}
+
+/// The number of the blob that a request names.
+pub(crate) fn blob_key(world: &World, call: &Call) -> Option<u64> {
+    let content_id = call.segments().last().copied()?.to_owned();
+    Some(world.plan.find(&content_id).ok()? as u64)
+}
+
 /// `GET subscriptions/content`.
-pub(crate) fn content(world: &World, tenant: usize, call: &Call) -> Reply {
+pub(crate) fn content(
+    world: &World,
+    tenant: usize,
+    call: &Call,
+    harm: Option<(ListingHarm, u64)>,
+) -> Reply {
     let listing = match Listing::check(world, tenant, call) {
         Ok(listing) => listing,
         Err(reply) => return reply,
@@ -41,8 +70,13 @@ pub(crate) fn content(world: &World, tenant: usize, call: &Call) -> Reply {
     let all = world
         .plan
         .listing(feed, listing.start_ms, listing.end_ms, world.now_ms());
-    let page = page_of(&all, listing.skip, world.options.page_size);
-    for blob in world.plan.blobs.get(page.clone()).unwrap_or_default() {
+    let page = match harm {
+        Some((ListingHarm::Empty, _)) => listing.skip..listing.skip,
+        _ => page_of(all.len(), listing.skip, world.options.page_size),
+    };
+    let has_more = page.end < all.len();
+    let given = all.get(page).unwrap_or_default();
+    for blob in given.iter().filter_map(|&at| world.plan.blobs.get(at)) {
         if blob.mark_listed() {
             world.counters.blobs_listed.fetch_add(1, Ordering::Relaxed);
             world
@@ -51,8 +85,40 @@ pub(crate) fn content(world: &World, tenant: usize, call: &Call) -> Reply {
                 .fetch_add(u64::from(blob.count), Ordering::Relaxed);
         }
     }
-    let rows: Vec<Value> = page.clone().filter_map(|at| entry(world, at, "")).collect();
-    listing.finish(world, tenant, "content", rows, page.end < all.end)
+    let now_ms = world.now_ms();
+    let rows = given.iter().filter_map(|&at| {
+        let mut row = entry(world, at, "")?;
+        if let Some(drawn) = world.weather.hostile_uri(at as u64, now_ms) {
+            let uri = row["contentUri"].as_str().unwrap_or_default().to_owned();
+            row["contentUri"] = hostile(world, &uri, drawn).into();
+        }
+        Some(row)
+    });
+    let rows = rows.collect();
+    listing.finish(world, tenant, "content", rows, has_more, harm)
+}
+
+/// An address that looks like this one and that no token may be sent to.
+fn hostile(world: &World, uri: &str, drawn: u64) -> String {
+    let origin = &world.origins.microsoft;
+    let path = uri.strip_prefix(origin.as_str()).unwrap_or(uri);
+    let host = origin.split("://").nth(1).unwrap_or(origin);
+    let stranger = &world.origins.stranger;
+    let stranger_host = stranger.split("://").nth(1).unwrap_or(stranger);
+    match drawn % 6 {
+        0 => format!("{stranger}{path}"),
+        1 => format!("https://{host}@{stranger_host}{path}"),
+        // Nobody listens for plain HTTP there; where it is the simulator's own scheme, a port makes the difference.
+        2 if origin.starts_with("https://") => format!("http://{host}{path}"),
+        2 => format!("{stranger}/{path}"),
+        3 => {
+            let other = "00000000-1111-4222-8333-444444444444";
+            let tenant = path.split('/').nth(3).unwrap_or_default();
+            format!("{origin}{}", path.replacen(tenant, other, 1))
+        }
+        4 => format!("{origin}/{}", path.replacen("/activity/", "//activity/", 1)),
+        _ => format!("https://{host}.{stranger_host}{path}"),
+    }
 }
 
 /// `GET subscriptions/notifications`: every push of every blob, failed ones too.
@@ -74,7 +140,7 @@ pub(crate) fn notifications(world: &World, tenant: usize, call: &Call) -> Reply 
         .into_iter()
         .filter(|sent| in_window(sent.blob))
         .collect();
-    let page = page_of(&(0..sent.len()), listing.skip, world.options.page_size);
+    let page = page_of(sent.len(), listing.skip, world.options.page_size);
     let rows = sent
         .get(page.clone())
         .unwrap_or_default()
@@ -95,7 +161,8 @@ pub(crate) fn notifications(world: &World, tenant: usize, call: &Call) -> Reply 
             Some(row)
         })
         .collect();
-    listing.finish(world, tenant, "notifications", rows, page.end < sent.len())
+    let has_more = page.end < sent.len();
+    listing.finish(world, tenant, "notifications", rows, has_more, None)
 }
 
 /// A blob as listings name it; `suffix` is what a notification's `contentId` has more.
@@ -119,7 +186,7 @@ pub(crate) fn entry(world: &World, at: usize, suffix: &str) -> Option<Value> {
 impl Listing {
     fn check(world: &World, tenant: usize, call: &Call) -> Result<Self, Reply> {
         let content_type = content_type_of(call)?;
-        let now_ms = world.now_ms();
+        let now_ms = world.service_now_ms();
         let code = if world.options.newer_time_code {
             "AF20055"
         } else {
@@ -196,6 +263,7 @@ impl Listing {
         operation: &str,
         rows: Vec<Value>,
         has_more: bool,
+        harm: Option<(ListingHarm, u64)>,
     ) -> Reply {
         let count = rows.len();
         let reply = json(StatusCode::OK, &Value::from(rows));
@@ -203,35 +271,44 @@ impl Listing {
             .tenants
             .get(tenant)
             .map(|tenant| &tenant.tenant_id)
-            .filter(|_| has_more)
+            .filter(|_| has_more || harm.is_some())
         else {
             return reply;
         };
-        let query = form_urlencoded::Serializer::new(String::new())
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query
             .append_pair("contentType", self.content_type.as_str())
             .append_pair("startTime", &self.start_text)
-            .append_pair("endTime", &self.end_text)
-            .append_pair(
-                "nextPage",
-                &self.page_token(world, tenant, self.skip + count),
-            )
-            .finish();
+            .append_pair("endTime", &self.end_text);
+        let next = match harm.map(|(harm, _)| harm) {
+            None | Some(ListingHarm::Hostile | ListingHarm::Empty) => self.skip + count,
+            Some(ListingHarm::Repeated) => self.skip,
+            Some(ListingHarm::Circle) => 0,
+        };
+        if next > 0 {
+            query.append_pair("nextPage", &self.page_token(world, tenant, next));
+        }
+        let query = query.finish();
         // The documents' sample has `v1` here and `v1.0` elsewhere, and leaves the publisher out.
         let uri = format!(
             "{}/api/v1/{tenant_id}/activity/feed/subscriptions/{operation}?{query}",
             world.origins.microsoft
         );
+        let uri = match harm {
+            Some((ListingHarm::Hostile, drawn)) => hostile(world, &uri, drawn),
+            _ => uri,
+        };
         with_header(reply, HeaderName::from_static("nextpageuri"), &uri)
     }
 }
 
-fn page_of(all: &Range<usize>, skip: usize, page_size: usize) -> Range<usize> {
-    let start = all.start.saturating_add(skip).min(all.end);
-    start..start.saturating_add(page_size).min(all.end)
+fn page_of(count: usize, skip: usize, page_size: usize) -> Range<usize> {
+    let start = skip.min(count);
+    start..start.saturating_add(page_size).min(count)
 }
 
 /// `GET audit/{contentId}`.
-pub(crate) fn blob(world: &World, tenant: usize, call: &Call) -> Reply {
+pub(crate) fn blob(world: &Arc<World>, tenant: usize, call: &Call) -> Reply {
     let content_id = call
         .segments()
         .last()
@@ -259,17 +336,32 @@ pub(crate) fn blob(world: &World, tenant: usize, call: &Call) -> Reply {
         .plan
         .blobs
         .get(at)
-        .filter(|blob| blob.tenant == tenant && blob.created_ms <= now_ms)
+        .filter(|blob| blob.tenant == tenant && blob.available_ms <= now_ms)
     else {
         return unknown();
     };
-    if world.plan.expires_ms(blob) <= now_ms {
+    if blob.fate == Fate::Expired || world.plan.expires_ms(blob) <= now_ms {
         let text = format!(
             "Content requested with the key {content_id} has already expired. Content older than 7 days cannot be retrieved."
         );
         return refused("AF20051", &text);
     }
     let accepts_gzip = world.options.gzip && accepts_gzip(call);
+    if blob.fate == Fate::Undecodable {
+        // No harm in the body's way: this is what there is.
+        return harm(empty(StatusCode::OK), BodyHarm::Garbage, at as u64);
+    }
+    if blob.mark_fetched() {
+        world.counters.blobs_fetched.fetch_add(1, Ordering::Relaxed);
+        world
+            .counters
+            .records_fetched
+            .fetch_add(u64::from(blob.count), Ordering::Relaxed);
+    }
+    world.counters.blob_requests.fetch_add(1, Ordering::Relaxed);
+    if blob.is_huge {
+        return huge::reply_of(Arc::clone(world), at, accepts_gzip);
+    }
     let prepared = world.prepared.get(at).filter(|_| accepts_gzip).cloned();
     let (body, is_gzip, plain_bytes) = match (prepared, accepts_gzip) {
         (Some(prepared), _) => (prepared.gzip, true, prepared.plain_bytes),
@@ -283,14 +375,6 @@ pub(crate) fn blob(world: &World, tenant: usize, call: &Call) -> Reply {
             (body, false, plain_bytes)
         }
     };
-    if blob.mark_fetched() {
-        world.counters.blobs_fetched.fetch_add(1, Ordering::Relaxed);
-        world
-            .counters
-            .records_fetched
-            .fetch_add(u64::from(blob.count), Ordering::Relaxed);
-    }
-    world.counters.blob_requests.fetch_add(1, Ordering::Relaxed);
     world
         .counters
         .blob_bytes

@@ -3,6 +3,7 @@
 pub(crate) mod auth;
 pub(crate) mod corpus;
 pub(crate) mod feed;
+mod huge;
 pub(crate) mod json;
 pub(crate) mod records;
 pub(crate) mod shapes;
@@ -10,13 +11,14 @@ pub(crate) mod subscriptions;
 pub(crate) mod template;
 pub(crate) mod webhook;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::faults::FaultAction;
+use crate::faults::requests::Harm;
 use crate::http::{Call, Reply, empty, json, status, with_header};
 use crate::world::World;
 use crate::{ContentType, Options, RequestKind};
@@ -80,7 +82,16 @@ pub(crate) fn kind_of(call: &Call) -> RequestKind {
 }
 
 /// Answers a request on Microsoft's port.
-pub(crate) async fn answer(world: &World, kind: RequestKind, call: &Call) -> Reply {
+pub(crate) async fn answer(
+    world: &Arc<World>,
+    kind: RequestKind,
+    call: &Call,
+    harm: Option<&Harm>,
+) -> Reply {
+    let listing_harm = match harm {
+        Some(Harm::Listing(harm, drawn)) => Some((*harm, *drawn)),
+        _ => None,
+    };
     let reply = match kind {
         RequestKind::Token => auth::token(world, call),
         RequestKind::Unknown => empty(StatusCode::NOT_FOUND),
@@ -90,7 +101,7 @@ pub(crate) async fn answer(world: &World, kind: RequestKind, call: &Call) -> Rep
                 RequestKind::Start => subscriptions::start(world, tenant, call).await,
                 RequestKind::Stop => subscriptions::stop(world, tenant, call),
                 RequestKind::List => subscriptions::list(world, tenant),
-                RequestKind::Content => feed::content(world, tenant, call),
+                RequestKind::Content => feed::content(world, tenant, call, listing_harm),
                 RequestKind::Notifications => feed::notifications(world, tenant, call),
                 RequestKind::Blob => feed::blob(world, tenant, call),
                 _ => feed::dlp_sensitive_types(call),

@@ -11,6 +11,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::corpus::Corpus;
 use super::shapes;
 use super::template::Template;
+use crate::faults::content::{self, OddRecords, Oddity};
+use crate::faults::storm::SinkKind;
 use crate::plan::{Blob, Plan, record_age_secs};
 use crate::random::{Random, RecordIds, guid_text, mix, parse_guid, write_guid};
 use crate::times::parse_creation;
@@ -25,6 +27,9 @@ pub(crate) struct Records {
     seed: u64,
     ids: RecordIds,
     source: Source,
+    odd: OddRecords,
+    /// The bytes, hashed, of records that say no Id by which they could be known.
+    odd_bytes: HashMap<u128, u32>,
 }
 
 #[derive(Debug)]
@@ -104,7 +109,36 @@ impl Records {
             seed,
             ids: RecordIds::new(seed),
             source: Source::Generated(feeds),
+            odd: OddRecords::default(),
+            odd_bytes: HashMap::new(),
         }
+    }
+
+    /// Makes some of the generated records odd.
+    pub(crate) fn set_odd(&mut self, odd: OddRecords, plan: &Plan) {
+        self.odd = odd;
+        let mut text = Vec::new();
+        let mut by_bytes = HashMap::new();
+        for (&record, &oddity) in &self.odd.odd {
+            if oddity == Oddity::WithoutId
+                && let Some(blob) = plan.blob_of(record)
+            {
+                text.clear();
+                self.append(blob, record, &mut text);
+                by_bytes.insert(xxh3_128(&text), record);
+            }
+        }
+        self.odd_bytes = by_bytes;
+    }
+
+    /// Whether what is served in the record's place is no record.
+    pub(crate) fn is_undecodable(&self, record: u32) -> bool {
+        matches!(self.odd.odd.get(&record), Some(Oddity::Undecodable(_)))
+    }
+
+    /// Whether a sink never takes the record.
+    pub(crate) fn is_refused(&self, sink: SinkKind, record: u32) -> bool {
+        self.odd.is_refused(sink, record)
     }
 
     /// Takes the lines whose content type is wanted, as often as it needs for `records`; 0 means once. Returns the records of
@@ -194,6 +228,8 @@ impl Records {
                 seed,
                 ids: RecordIds::new(seed),
                 source: Source::Corpus(Box::new(source)),
+                odd: OddRecords::default(),
+                odd_bytes: HashMap::new(),
             },
             counts,
         ))
@@ -201,6 +237,31 @@ impl Records {
 
     /// Appends a record's bytes.
     pub(crate) fn append(&self, blob: &Blob, record: u32, out: &mut Vec<u8>) {
+        let oddity = if self.odd.odd.is_empty() {
+            None
+        } else {
+            self.odd.odd.get(&record).copied()
+        };
+        let start = out.len();
+        match oddity {
+            None => self.append_ordinary(blob, record, out),
+            Some(Oddity::Undecodable(drawn)) => content::rubbish(drawn, out),
+            Some(Oddity::WithoutId) => {
+                self.append_ordinary(blob, record, out);
+                content::without_field(out, start, "Id");
+            }
+            Some(Oddity::WithoutCreationTime) => {
+                self.append_ordinary(blob, record, out);
+                content::without_field(out, start, "CreationTime");
+            }
+            Some(Oddity::Large(bytes)) => {
+                self.append_ordinary(blob, record, out);
+                content::lengthen(out, start, bytes);
+            }
+        }
+    }
+
+    fn append_ordinary(&self, blob: &Blob, record: u32, out: &mut Vec<u8>) {
         match &self.source {
             Source::Generated(feeds) => {
                 if let Some(template) = self.template(feeds, blob, record) {
@@ -221,6 +282,11 @@ impl Records {
         if let Source::Corpus(records) = &self.source
             && let Some(&line) = records.by_bytes.get(&xxh3_128(message))
             && let Some(&record) = records.first_round.get(line as usize)
+        {
+            return Identity::Exact(record);
+        }
+        if !self.odd_bytes.is_empty()
+            && let Some(&record) = self.odd_bytes.get(&xxh3_128(message))
         {
             return Identity::Exact(record);
         }
@@ -289,7 +355,8 @@ impl Records {
     pub(crate) fn facts(&self, blob: &Blob, record: u32) -> Facts {
         match &self.source {
             Source::Generated(feeds) => Facts {
-                created: Some((self.created_secs(blob, record), None)),
+                created: Some((self.created_secs(blob, record), None))
+                    .filter(|_| self.odd.odd.get(&record) != Some(&Oddity::WithoutCreationTime)),
                 record_type: self
                     .template(feeds, blob, record)
                     .map(|template| template.record_type.to_string()),

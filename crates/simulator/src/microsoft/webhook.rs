@@ -1,6 +1,5 @@
 //! Calls that the simulated Microsoft makes: the validation of a webhook when a subscription starts, and notifications.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +28,7 @@ const KEPT_ROWS: usize = 100_000;
 /// How far the pushing to one webhook has come.
 #[derive(Clone, Debug)]
 pub(crate) struct PushState {
-    /// Blobs created in this millisecond or later are to be pushed.
+    /// Blobs that became available in this millisecond or later are to be pushed.
     from_ms: i64,
     /// How many of them were.
     done: usize,
@@ -101,7 +100,7 @@ pub(crate) async fn run(world: Arc<World>, stop: CancellationToken) {
 struct Push {
     feed: usize,
     webhook: Webhook,
-    blobs: Range<usize>,
+    blobs: Vec<usize>,
 }
 
 fn plan_push(world: &World, feed: usize) -> Option<Push> {
@@ -118,11 +117,13 @@ fn plan_push(world: &World, feed: usize) -> Option<Push> {
         if subscription.state != State::Enabled || !is_due {
             return None;
         }
-        let all = world
-            .plan
-            .listing(feed, webhook.push.from_ms, i64::MAX, now_ms);
-        let start = (all.start + webhook.push.done).min(all.end);
-        let blobs = start..all.end.min(start + BATCH);
+        let all = world.plan.pushable(feed, webhook.push.from_ms, now_ms);
+        let blobs: Vec<usize> = all
+            .iter()
+            .skip(webhook.push.done)
+            .take(BATCH)
+            .copied()
+            .collect();
         (!blobs.is_empty()).then(|| Push {
             feed,
             webhook: webhook.clone(),
@@ -139,11 +140,16 @@ async fn deliver(world: &World, push: Push) {
         .note(RequestKind::WebhookNotification, status);
     let now_ms = world.now_ms();
     let is_success = status == 200;
+    if is_success {
+        for blob in push.blobs.iter().filter_map(|&at| world.plan.blobs.get(at)) {
+            blob.mark_notified();
+        }
+    }
     world
         .microsoft
         .with_subscription(push.feed, |subscription| {
             let room = KEPT_ROWS.saturating_sub(subscription.sent.len());
-            let rows = push.blobs.clone().take(room).map(|blob| Sent {
+            let rows = push.blobs.iter().take(room).map(|&blob| Sent {
                 blob,
                 sent_ms: now_ms,
                 is_success,
@@ -172,8 +178,8 @@ async fn deliver(world: &World, push: Push) {
         });
 }
 
-fn body_of(world: &World, blobs: &Range<usize>) -> String {
-    let rows = blobs.clone().filter_map(|at| notification(world, at));
+fn body_of(world: &World, blobs: &[usize]) -> String {
+    let rows = blobs.iter().filter_map(|&at| notification(world, at));
     Value::from(rows.collect::<Vec<_>>()).to_string()
 }
 

@@ -8,5 +8,6 @@ mod client;
 mod functions_host;
 mod hec;
 mod microsoft;
+mod storm;
 mod webhook;
 mod whole;

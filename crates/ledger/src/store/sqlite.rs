@@ -17,6 +17,7 @@ mod open;
 mod pick;
 mod quarantined;
 mod reader;
+mod records;
 mod retried;
 mod schema;
 mod settling;
@@ -34,8 +35,8 @@ use jiff::Timestamp;
 
 use crate::{
     Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, SeenBlob,
-    SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
+    LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, RecordKey,
+    SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
 use books::Books;
@@ -260,6 +261,23 @@ impl Ledger for SqliteLedger {
     async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {
         let reason = reason.to_owned();
         self.write(move |books| settling::expire(books, &lease, &reason, now))
+            .await
+    }
+
+    async fn known_records(
+        &self,
+        sink: &SinkName,
+        keys: Vec<RecordKey>,
+        since: Timestamp,
+    ) -> Result<Vec<bool>, Error> {
+        // By the thread that writes: it holds what is needed in memory, and sees its own commits.
+        let sink = sink.clone();
+        self.write(move |books| records::known(books, &sink, &keys, since))
+            .await
+    }
+
+    async fn forget_records(&self, before: Timestamp) -> Result<(), Error> {
+        self.write(move |books| records::forget(books, before))
             .await
     }
 

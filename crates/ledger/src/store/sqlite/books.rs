@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use crate::{Error, SinkName};
 
 use super::failure::{Failure, corrupt, meaning};
+use super::records::Records;
 
 /// One bit of `blob.whole_sinks` per sink. The sign bit is left out.
 const MAX_SINKS: u32 = 63;
@@ -18,6 +19,7 @@ pub(super) struct Books {
     knows_names: bool,
     streams: HashMap<(TenantId, ContentType), i64>,
     sinks: HashMap<SinkName, Sink>,
+    records: Records,
 }
 
 /// A sink's number and, from it, its bit.
@@ -46,6 +48,7 @@ impl Books {
             knows_names: false,
             streams: HashMap::new(),
             sinks: HashMap::new(),
+            records: Records::default(),
         })
     }
 
@@ -82,15 +85,17 @@ impl Books {
             "beginning an operation",
         )
         .inspect_err(|_| self.roll_back())?;
+        let change_count = self.records.change_count();
         let Err(failure) = operation(self) else {
             return step(&self.connection, "RELEASE operation", "ending an operation")
                 .inspect_err(|_| self.roll_back());
         };
+        self.forget_names();
+        self.records.taken_back(change_count);
         if self.connection.is_autocommit() {
-            self.forget_names();
+            self.records.rolled_back();
             return Err(failure);
         }
-        self.forget_names();
         step(
             &self.connection,
             "ROLLBACK TO operation",
@@ -102,7 +107,9 @@ impl Books {
 
     /// Commits, durably. When that fails, everything since [`begin`](Self::begin) is taken back.
     pub(super) fn commit(&mut self) -> Result<(), Error> {
-        step(&self.connection, "COMMIT", "committing").inspect_err(|_| self.roll_back())
+        step(&self.connection, "COMMIT", "committing").inspect_err(|_| self.roll_back())?;
+        self.records.committed();
+        Ok(())
     }
 
     /// A statement, prepared once for the life of the connection.
@@ -163,6 +170,11 @@ impl Books {
     pub(super) fn known_sink(&mut self, name: &SinkName) -> Result<Option<Sink>, Failure> {
         self.learn_names_if_forgotten()?;
         Ok(self.sinks.get(name).copied())
+    }
+
+    /// What is held in memory of the record tables.
+    pub(super) fn records(&mut self) -> &mut Records {
+        &mut self.records
     }
 
     /// Every sink, ordered by name.
@@ -231,6 +243,7 @@ impl Books {
 
     fn roll_back(&mut self) {
         self.forget_names();
+        self.records.rolled_back();
         // Fails only when SQLite has rolled back already, which is what is wanted.
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")

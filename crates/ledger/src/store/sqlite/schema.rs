@@ -11,7 +11,7 @@ const APPLICATION_ID: i64 = 0x4F33_3635;
 
 /// One step per format, each leading from the one before. A step that has been released is never edited, because
 /// files made by it exist.
-const STEPS: [&str; 3] = [FORMAT_1, FORMAT_2, FORMAT_3];
+const STEPS: [&str; 4] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
 
 /// - `blob.state` is 0 when the blob may be leased at once, 1 when it is somebody's until `due_at`, 2 when it is nobody's
 ///   until `due_at`, 3 delivered, 4 quarantined, 5 expired. Below 3 it is unsettled. Queries spell the numbers out, as
@@ -189,6 +189,32 @@ INSERT INTO listed_window
          WHERE blob.stream = hour.stream AND created_at >= hour.start_at AND created_at < hour.end_at),
         1, end_at, end_at
     FROM hour;
+";
+
+/// Which single records a sink has, where they are delivered once.
+///
+/// - `record_log` holds what was remembered lately, a row for each commit: its keys, 16 bytes each, one behind the other.
+/// - `record_run` and `record_chunk` hold what was remembered before, sorted: the chunks of run N are those from N times
+///   65536 on. They are written once and deleted together.
+const FORMAT_4: &str = "
+CREATE TABLE record_log (
+    id INTEGER PRIMARY KEY,
+    sink INTEGER NOT NULL REFERENCES sink (id),
+    remembered_at INTEGER NOT NULL,
+    keys BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE record_run (
+    id INTEGER PRIMARY KEY,
+    sink INTEGER NOT NULL REFERENCES sink (id),
+    remembered_until INTEGER NOT NULL,
+    key_count INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE record_chunk (
+    id INTEGER PRIMARY KEY,
+    keys BLOB NOT NULL
+) STRICT;
 ";
 
 /// Brings the file to the current format.

@@ -13,6 +13,7 @@ use super::books::{Books, Sink};
 use super::failure::{Failure, stored, stored_count};
 use super::leasing::{row_of, token_of};
 use super::quarantined::{self, WHOLE_BLOB};
+use super::records;
 use super::retried;
 
 pub(super) fn acknowledge(
@@ -20,9 +21,6 @@ pub(super) fn acknowledge(
     commit: &SinkCommit,
     now: Timestamp,
 ) -> Result<Vec<Acknowledgement>, Failure> {
-    if commit.remembered.is_some() {
-        return Err(Error::NoRecordMemory.into());
-    }
     let sink = books.sink(&commit.sink)?;
     let mut acknowledgements = Vec::new();
     for &(key, part) in &commit.acknowledged {
@@ -39,6 +37,9 @@ pub(super) fn acknowledge(
         books
             .statement("UPDATE sink SET position = ?2 WHERE id = ?1")?
             .execute(params![sink.id, position])?;
+    }
+    if let Some(remembered) = &commit.remembered {
+        records::remember(books, (&commit.sink, sink), remembered, now)?;
     }
     Ok(acknowledgements)
 }

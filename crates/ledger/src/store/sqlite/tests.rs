@@ -17,13 +17,13 @@ use crate::{
     SinkName, SqliteLedger,
 };
 
-fn place() -> (TempDir, PathBuf) {
+pub(super) fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     (directory, path)
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_second(1_760_000_000).unwrap()
 }
 

@@ -61,7 +61,7 @@ fn a_ledger_of_a_later_program_is_refused() {
     drop(SqliteLedger::open(&path).unwrap());
     Connection::open(&path)
         .unwrap()
-        .pragma_update(None, "user_version", 4)
+        .pragma_update(None, "user_version", 1_000)
         .unwrap();
     for opened in [
         SqliteLedger::open(&path),
@@ -69,7 +69,13 @@ fn a_ledger_of_a_later_program_is_refused() {
     ] {
         let error = refusal(opened);
         assert!(
-            matches!(error, Error::NewerFormat { found: 4, known: 3 }),
+            matches!(
+                error,
+                Error::NewerFormat {
+                    found: 1_000,
+                    known: 4
+                }
+            ),
             "{error:?}"
         );
     }
@@ -99,7 +105,7 @@ async fn a_ledger_of_an_earlier_program_is_read_as_it_is_and_upgraded_when_opene
     ledger.count(vec![("calls".into(), 2)]).await.unwrap();
     let counters = ledger.counters("").await.unwrap();
     assert_eq!(counters, [("calls".to_owned(), 2)]);
-    assert_eq!(pragma(&ledger, "user_version").await, "Some(Integer(3))");
+    assert_eq!(pragma(&ledger, "user_version").await, "Some(Integer(4))");
     let leases = ledger.lease(&request(), now()).await.unwrap();
     assert_eq!(leases[0].content_id().as_str(), "20251009$waiting$na0018");
     let recalled = ledger.recall("registration").await.unwrap();

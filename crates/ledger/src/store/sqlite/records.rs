@@ -187,13 +187,17 @@ pub(super) fn remember(
     // Before the first write: from here on, what is in memory is dropped if this fails.
     books.records().changes();
     let records = sinks.entry(sink.id).or_default();
-    append(books, sink, records, &remembered.keys, now)?;
     let slice = (now.saturating_sub(forget_before) / SLICES).clamp(1, LONGEST_SLICE_MILLIS);
     let is_due = |(from, _): (i64, i64)| now.saturating_sub(from) >= slice;
-    if records.log.len() >= RUN_KEYS || records.log_span.is_some_and(is_due) {
+    // Before the new keys are added: a run is forgotten as a whole, so none may reach over more than a slice.
+    if records.log_span.is_some_and(is_due) {
         fold(books, sink, records)?;
-        Records::fit_sieves(&mut sinks);
     }
+    append(books, sink, records, &remembered.keys, now)?;
+    if records.log.len() >= RUN_KEYS {
+        fold(books, sink, records)?;
+    }
+    Records::fit_sieves(&mut sinks);
     forget_runs(books, &mut sinks, forget_before)?;
     books.records().sinks = Some(sinks);
     if remembered.duplicate_count > 0 {

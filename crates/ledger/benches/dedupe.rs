@@ -33,7 +33,9 @@ fn main() {
     runtime.block_on(remember(&path, count));
     let started = Instant::now();
     let ledger = SqliteLedger::open(&path).expect("opened");
-    let known = runtime.block_on(ledger.known_records(&sink(), vec![key(0)], start() - KEEP));
+    let sink = sink();
+    let known = ledger.known_records(&sink, vec![key(0)], start() - KEEP);
+    let known = runtime.block_on(known);
     assert_eq!(known.expect("read"), [true]);
     println!(
         "opened again and answered in {:.2} s; {} MiB in memory at most",
@@ -49,11 +51,13 @@ async fn remember(path: &Path, count: u64) {
     while next < count {
         // A week's worth in a week, so that runs end by the day as well.
         let now = start() + KEEP * i32::try_from(next * 1_000 / count).expect("small") / 1_000;
-        let again = (0..BATCH / 50).map(|index| next.saturating_sub(8 * BATCH) + index);
+        let before = next.saturating_sub(8 * BATCH);
+        let again = before..before + BATCH / 50;
         let fresh = next..next + BATCH - BATCH / 50;
         next = fresh.end;
         let keys: Vec<_> = fresh.chain(again).map(key).collect();
-        let known = ledger.known_records(&sink(), keys.clone(), now - KEEP);
+        let sink = sink();
+        let known = ledger.known_records(&sink, keys.clone(), now - KEEP);
         let known = known.await.expect("looked up");
         let keys: Vec<_> = keys
             .into_iter()
@@ -63,7 +67,7 @@ async fn remember(path: &Path, count: u64) {
             .collect();
         duplicates += BATCH - keys.len() as u64;
         let commit = SinkCommit {
-            sink: sink(),
+            sink,
             position: None,
             acknowledged: Vec::new(),
             quarantined: Vec::new(),

@@ -39,6 +39,7 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Ledger>) -> Vec<&'static str> {
         discovery::a_notification_replaces_nothing,
         discovery::the_farthest_times_there_are_can_be_kept,
         discovery::a_settled_blob_seen_again_stays_settled,
+        discovery::what_was_never_noted_is_told_apart_whatever_became_of_the_rest,
         listing::windows_that_touch_extend_the_stretch,
         listing::a_window_beyond_a_gap_waits_for_the_gap_to_close,
         listing::listing_again_or_earlier_moves_nothing,

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
+    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
     LeaseRequest, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, RecordKey, SeenBlob,
     SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
@@ -273,7 +273,7 @@ pub trait Ledger: Send + Sync {
     async fn retry_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error>;
 
     /// Takes an item out of quarantine for good, by a person's word, and says whether there was such an item that is
-    /// not being retried. Its bytes are deleted; that it was there and why remains, is counted as dropped, and is
+    /// not being retried. Its bytes are deleted; that it was there, why, and the person's `why` remain, is counted as dropped, and is
     /// named by [`undelivered`](Self::undelivered). Asked again for what is dropped, it changes nothing and says no.
     ///
     /// # Errors
@@ -281,7 +281,7 @@ pub trait Ledger: Send + Sync {
     ///
     /// # If interrupted
     /// The item is as it was, or dropped.
-    async fn drop_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error>;
+    async fn drop_quarantined(&self, id: u64, why: &str, now: Timestamp) -> Result<bool, Error>;
 
     /// Settles a blob as gone before we had it. One that is being retried from quarantine, and of which bytes are
     /// there, goes back into quarantine instead, and the next retry is of those bytes.
@@ -402,6 +402,16 @@ pub trait Ledger: Send + Sync {
         after: Option<UndeliveredPlace>,
         max_count: usize,
     ) -> Result<Vec<UndeliveredBlob>, Error>;
+
+    /// Which of these blobs the ledger does not have. It must not be asked of what may have been forgotten by
+    /// [`compact`](Self::compact).
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn unknown(&self, names: Vec<BlobName>) -> Result<Vec<BlobName>, Error>;
 
     /// How many blobs are unsettled, by the hour in which they expire, ordered by tenant and hour. Records that are
     /// retried from quarantine are not among them: they do not expire. Its cost grows with the unsettled blobs.

@@ -9,7 +9,7 @@ use activity_api::{ContentType, TenantId, Window};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use ledger::{
-    Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
+    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
     LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, SeenBlob,
     SinkCommit, SinkName, SqliteLedger, Summary, UndeliveredBlob, UndeliveredPlace,
 };
@@ -30,7 +30,7 @@ pub(crate) struct TestLedger {
 }
 
 /// The methods that write nothing.
-const READS: [&str; 11] = [
+const READS: [&str; 12] = [
     "counters",
     "listed_until",
     "listed_stretches",
@@ -38,6 +38,7 @@ const READS: [&str; 11] = [
     "quarantined_bytes",
     "coverage",
     "undelivered",
+    "unknown",
     "unsettled_by_expiry",
     "position",
     "recall",
@@ -253,9 +254,14 @@ impl Ledger for TestLedger {
             .retry_quarantined(id, now))
     }
 
-    async fn drop_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error> {
+    async fn drop_quarantined(&self, id: u64, why: &str, now: Timestamp) -> Result<bool, Error> {
+        let why = why.to_owned();
         pass_on!(self, "drop_quarantined", |inner| inner
-            .drop_quarantined(id, now))
+            .drop_quarantined(id, &why, now))
+    }
+
+    async fn unknown(&self, names: Vec<BlobName>) -> Result<Vec<BlobName>, Error> {
+        pass_on!(self, "unknown", |inner| inner.unknown(names))
     }
 
     async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {

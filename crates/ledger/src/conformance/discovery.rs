@@ -114,3 +114,19 @@ pub(super) async fn a_settled_blob_seen_again_stays_settled(ledger: Subject) {
     );
     assert_eq!(uris(&lease_all(&ledger, at(1_000)).await), [] as [&str; 0]);
 }
+
+pub(super) async fn what_was_never_noted_is_told_apart_whatever_became_of_the_rest(
+    ledger: Subject,
+) {
+    note(&ledger, vec![blob(1), blob(2)]).await;
+    let lease = lease_one(&ledger, at(1)).await;
+    deliver(&ledger, lease).await;
+    let elsewhere = SeenBlob {
+        content_type: ContentType::General,
+        ..blob(1)
+    };
+    let asked = [blob(1), blob(2), blob(3), elsewhere.clone()].map(|blob| blob.name());
+    let unknown = ledger.unknown(asked.to_vec()).await.expect("read");
+    assert_eq!(unknown, [blob(3).name(), elsewhere.name()]);
+    assert_eq!(ledger.unknown(Vec::new()).await.expect("read"), []);
+}

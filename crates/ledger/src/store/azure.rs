@@ -44,7 +44,7 @@ use azure::storage::Account;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
+    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
     LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, SeenBlob,
     SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
@@ -237,7 +237,7 @@ impl Ledger for AzureLedger {
         Err(not_yet("retrying what is in quarantine"))
     }
 
-    async fn drop_quarantined(&self, _id: u64, _now: Timestamp) -> Result<bool, Error> {
+    async fn drop_quarantined(&self, _id: u64, _why: &str, _now: Timestamp) -> Result<bool, Error> {
         Err(not_yet("dropping what is in quarantine"))
     }
 
@@ -287,6 +287,10 @@ impl Ledger for AzureLedger {
         _max_count: usize,
     ) -> Result<Vec<UndeliveredBlob>, Error> {
         Err(not_yet("what is not delivered"))
+    }
+
+    async fn unknown(&self, names: Vec<BlobName>) -> Result<Vec<BlobName>, Error> {
+        discover::unknown(&self.books, names).await
     }
 
     async fn unsettled_by_expiry(&self) -> Result<Vec<ExpiryBucket>, Error> {

@@ -4,6 +4,7 @@
 //! a commit for it. Every write goes through the writer thread, which commits whatever waits in one go
 //! (`writer`): the sync to disk is what a commit costs, and many operations share one.
 
+mod beside;
 mod books;
 mod compact;
 mod counted;
@@ -34,7 +35,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
+    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
     LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, RecordKey,
     SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
@@ -253,8 +254,9 @@ impl Ledger for SqliteLedger {
             .await
     }
 
-    async fn drop_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error> {
-        self.write(move |books| retried::drop_item(books, id, now))
+    async fn drop_quarantined(&self, id: u64, why: &str, now: Timestamp) -> Result<bool, Error> {
+        let why = why.to_owned();
+        self.write(move |books| retried::drop_item(books, id, &why, now))
             .await
     }
 
@@ -341,6 +343,12 @@ impl Ledger for SqliteLedger {
             .read(move |connection| {
                 coverage::undelivered(connection, tenant, content_type, range, after, max_count)
             })
+            .await
+    }
+
+    async fn unknown(&self, names: Vec<BlobName>) -> Result<Vec<BlobName>, Error> {
+        self.reader
+            .read(move |connection| discover::unknown(connection, names))
             .await
     }
 

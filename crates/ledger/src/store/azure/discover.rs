@@ -8,7 +8,7 @@ use azure::storage::tables::Change;
 use jiff::Timestamp;
 
 use crate::store::stored;
-use crate::{Error, SeenBlob, SeenVia};
+use crate::{BlobName, Error, SeenBlob, SeenVia};
 
 use super::announce;
 use super::books::{Books, MAX_RACES, TooManyRaces, together};
@@ -57,6 +57,17 @@ pub(super) async fn note_seen(
     }
     announce::announce_new(books, &new).await;
     Ok(new.len() as u64)
+}
+
+pub(super) async fn unknown(books: &Books, names: Vec<BlobName>) -> Result<Vec<BlobName>, Error> {
+    let looks = names.into_iter().map(async |name| {
+        let number = number_of(name.content_type, &name.content_id);
+        let partition = partition_of(name.tenant);
+        let row = books.door.get(&partition, &known_row(number)).await?;
+        Ok(row.is_none().then_some(name))
+    });
+    let unknown = together(looks.collect()).await?;
+    Ok(unknown.into_iter().flatten().collect())
 }
 
 /// Notes blobs of one tenant and returns those that are new, as they are stored.

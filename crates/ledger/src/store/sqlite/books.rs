@@ -43,13 +43,18 @@ impl Books {
             "UPDATE blob INDEXED BY blob_due SET state = 0, token = token + 1 WHERE state IN (1, 2) AND state = 1",
             "freeing old leases",
         )?;
-        Ok(Self {
+        Ok(Self::beside(connection))
+    }
+
+    /// Frees nothing: somebody else may be the holder.
+    pub(super) fn beside(connection: Connection) -> Self {
+        Self {
             connection,
             knows_names: false,
             streams: HashMap::new(),
             sinks: HashMap::new(),
             records: Records::default(),
-        })
+        }
     }
 
     /// The connection, to read what is committed.
@@ -126,9 +131,15 @@ impl Books {
         if let Some(id) = self.known_stream(tenant, content_type)? {
             return Ok(id);
         }
-        self.statement("INSERT INTO stream (tenant, content_type) VALUES (?1, ?2)")?
-            .execute(params![tenant.to_string(), content_type.as_str()])?;
-        let id = self.connection.last_insert_rowid();
+        // A number may have been given out meanwhile by whoever writes beside us.
+        let name = params![tenant.to_string(), content_type.as_str()];
+        self.statement(
+            "INSERT INTO stream (tenant, content_type) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        )?
+        .execute(name)?;
+        let id = self
+            .statement("SELECT id FROM stream WHERE tenant = ?1 AND content_type = ?2")?
+            .query_row(name, |row| row.get(0))?;
         self.streams.insert((tenant, content_type), id);
         Ok(id)
     }

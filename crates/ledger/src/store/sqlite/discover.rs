@@ -1,10 +1,10 @@
 //! Blobs that discovery found.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::store::DAY;
-use crate::{SeenBlob, SeenVia};
+use crate::{BlobName, SeenBlob, SeenVia};
 
 use super::books::Books;
 use super::failure::{Failure, stored};
@@ -82,4 +82,26 @@ fn is_forgotten(books: &Books, stream: i64, blob: &SeenBlob) -> Result<bool, Fai
         )
         .optional()?;
     Ok(found.is_some())
+}
+
+pub(super) fn unknown(
+    connection: &Connection,
+    names: Vec<BlobName>,
+) -> Result<Vec<BlobName>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM blob JOIN stream ON stream.id = blob.stream
+         WHERE tenant = ?1 AND content_type = ?2 AND content_id = ?3",
+    )?;
+    let mut unknown = Vec::new();
+    for name in names {
+        let is_known = statement.exists(params![
+            name.tenant.to_string(),
+            name.content_type.as_str(),
+            name.content_id.as_str()
+        ])?;
+        if !is_known {
+            unknown.push(name);
+        }
+    }
+    Ok(unknown)
 }

@@ -59,6 +59,19 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// A connection for a few writes to a file of the current format, which somebody else may have open. The other settings of
+/// [`for_writing`] are in the file, or are for those who write much.
+pub(super) fn for_writing_beside(path: &Path) -> Result<Connection, Error> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    schema::check_current(&connection)?;
+    connection
+        .execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(|error| meaning(error, "setting up the database"))?;
+    Ok(connection)
+}
+
 /// A connection to an empty database in memory, of the current format.
 pub(super) fn in_memory() -> Result<Connection, Error> {
     let mut connection =

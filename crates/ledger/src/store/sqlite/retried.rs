@@ -138,23 +138,29 @@ fn make_part(books: &mut Books, item: &Item, now: Timestamp) -> Result<(), Failu
     Ok(())
 }
 
-pub(super) fn drop_item(books: &Books, id: u64, now: Timestamp) -> Result<bool, Failure> {
+pub(super) fn drop_item(
+    books: &Books,
+    id: u64,
+    why: &str,
+    now: Timestamp,
+) -> Result<bool, Failure> {
     let found = find(books, stored_count(id))?;
     let Some(item) = found.filter(|item| !item.is_dropped && !item.is_retried) else {
         return Ok(false);
     };
+    let dropped = format!("{DROPPED}{why}; it was set aside for: ");
     books
         .statement(
             "UPDATE quarantine SET bytes = x'', byte_count = 0, dropped_at = ?2, reason = ?3 || reason WHERE id = ?1",
         )?
-        .execute(params![item.id, stored(now), DROPPED])?;
+        .execute(params![item.id, stored(now), dropped])?;
     if item.record_index == WHOLE_BLOB {
         books
             .statement(
                 "UPDATE blob SET state = 6, uri = NULL, reason = ?3 || reason
                  WHERE stream = ?1 AND content_id = ?2 AND state = 4",
             )?
-            .execute(params![item.stream, item.content_id, DROPPED])?;
+            .execute(params![item.stream, item.content_id, dropped])?;
         books
             .statement(
                 "UPDATE stream SET quarantined_count = quarantined_count - 1, dropped_count = dropped_count + 1,

@@ -246,6 +246,15 @@ pub(super) fn check(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a file that is not a ledger of the current format.
+pub(super) fn check_current(connection: &Connection) -> Result<(), Error> {
+    match format_of(connection)? {
+        0 => Err(not_a_ledger()),
+        found if found < latest() => Err(Error::OlderFormat { found }),
+        _ => Ok(()),
+    }
+}
+
 /// The format of a file that is a ledger.
 pub(super) fn format_number(connection: &Connection) -> Result<i64, Failure> {
     Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)

@@ -1,5 +1,6 @@
 //! What is SQLite's own: its files, its one writer, group commit, a full disk, and that no query walks a table.
 
+mod beside;
 mod formats;
 
 use std::path::{Path, PathBuf};

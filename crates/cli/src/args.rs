@@ -1,6 +1,7 @@
 //! The command line, exactly as the outward contract has it.
 
 mod access_key;
+mod keeping;
 mod release;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use collector::env;
 
 pub(crate) use self::access_key::{AccessKeyAction, AccountArg};
+pub(crate) use self::keeping::{BackfillArgs, ChosenArgs, QuarantineAction, VerifyArgs};
 pub(crate) use self::release::ReleaseAction;
 
 /// Collects the audit logs of Microsoft 365 and misses nothing.
@@ -84,6 +86,17 @@ pub(crate) enum Command {
         /// The form of the answer.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+    },
+    /// Is anything missing? Which hours were listed, and what of them is not delivered; exit code 0 when nothing is missing.
+    Verify(VerifyArgs),
+    /// Fetch a past stretch of time now, with progress, and verify it.
+    Backfill(BackfillArgs),
+    /// What is set aside because it could not be read or a sink refused it for ever.
+    Quarantine {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(subcommand)]
+        action: QuarantineAction,
     },
     /// The tenants' subscriptions at Microsoft.
     Subscriptions {

@@ -1,20 +1,20 @@
 //! A leased blob → its records: the request, the inflating, and the pull through `decode`, piece by piece, so that a
-//! blob of any size passes through two buffers.
+//! blob of any size passes through two buffers. What is retried from quarantine comes from the ledger instead, the same way.
 
+mod source;
 #[cfg(test)]
 mod tests;
 
-use std::io::{BufRead, ErrorKind, Read};
 use std::sync::Arc;
 
 use activity_api::NextStep;
-use bytes::{Buf as _, Bytes};
-use flate2::bufread::MultiGzDecoder;
+use ledger::{Ledger, quarantined_item_of};
 
-use crate::decode::{self, Advance, Decoder, Totals, Undecodable};
-use crate::http::Body;
-use crate::memory::Memory;
+use self::source::Source;
+use crate::decode::{self, Advance, Decoder, PART_BYTES, Totals, Undecodable};
+use crate::memory::{Memory, Room};
 use crate::microsoft::{self, Microsoft, is_gzip};
+use crate::quarantine::{Full, NoRoom, ROOM_AGAIN};
 use crate::record::{BlobPart, BlobTag};
 
 /// Where a blob's pieces go while it is read.
@@ -25,11 +25,11 @@ pub(crate) trait Outlet: Send {
     /// Sets stretches aside that are no records.
     ///
     /// # Errors
-    /// When the ledger did not take them: the blob must be fetched again.
+    /// When the ledger did not take them, or has no room for them: the blob must be fetched again.
     fn undecodable(
         &mut self,
         stretches: Vec<Undecodable>,
-    ) -> impl Future<Output = Result<(), ledger::Error>> + Send;
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// A blob that was read to its end.
@@ -54,9 +54,27 @@ pub enum Error {
         /// How, for a person.
         what: String,
     },
-    /// The ledger did not take what had to be set aside.
+    /// The ledger did not take what had to be set aside, or did not give what is set aside.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
+    /// There is no room for what had to be set aside.
+    #[error(transparent)]
+    QuarantineFull(#[from] Full),
+    /// It was to be retried, and is not in quarantine any more.
+    #[error("item {item} is not in quarantine any more")]
+    NotInQuarantine {
+        /// Its id.
+        item: u64,
+    },
+}
+
+impl From<NoRoom> for Error {
+    fn from(error: NoRoom) -> Self {
+        match error {
+            NoRoom::Full(full) => Self::QuarantineFull(full),
+            NoRoom::Ledger(error) => Self::Ledger(error),
+        }
+    }
 }
 
 impl Error {
@@ -65,12 +83,16 @@ impl Error {
     pub fn next_step(&self) -> NextStep {
         match self {
             Self::Microsoft(error) => error.next_step(),
-            Self::Damaged { .. } | Self::Ledger(_) => NextStep::RetryAfter(None),
+            Self::Damaged { .. } | Self::Ledger(_) | Self::NotInQuarantine { .. } => {
+                NextStep::RetryAfter(None)
+            }
+            Self::QuarantineFull(_) => NextStep::RetryAfter(Some(ROOM_AGAIN)),
         }
     }
 }
 
-/// Fetches the blob at `uri` and hands its parts to `outlet`, except for the last, which is returned.
+/// Fetches the blob at `uri` and hands its parts to `outlet`, except for the last, which is returned. A uri of the scheme
+/// `quarantine:` is an item in the ledger's quarantine, anything else an address at Microsoft.
 ///
 /// # Errors
 /// What [`Error::next_step`] tells. Parts that were handed out before are whole and may be delivered all the same.
@@ -79,15 +101,21 @@ impl Error {
 /// The lease runs out and the blob is fetched again. A sink sees the parts again that it had not acknowledged.
 pub(crate) async fn fetch_blob(
     microsoft: &Microsoft,
+    ledger: &dyn Ledger,
     uri: &str,
     tag: &Arc<BlobTag>,
     memory: &Memory,
     outlet: &mut impl Outlet,
 ) -> Result<Fetched, Error> {
     let mut room = memory.part().await;
-    let response = microsoft.open_blob(tag.content_type, uri).await?;
-    let (head, body) = response.into_parts();
-    let mut source = Source::new(body, is_gzip(&head.headers));
+    let mut source = match quarantined_item_of(uri) {
+        Some(item) => from_quarantine(ledger, item, memory, &mut room).await?,
+        None => {
+            let opened = microsoft.open_blob(tag.content_type, uri).await?;
+            let (head, body) = opened.into_parts();
+            Source::new(body, is_gzip(&head.headers))
+        }
+    };
     let mut decoder = Decoder::new();
     loop {
         match decoder.advance() {
@@ -120,103 +148,40 @@ pub(crate) async fn fetch_blob(
     })
 }
 
+/// What is set aside as a blob's text: a record makes an array of one.
+///
+/// An item over a part's size is read like a record that is: only one such is in memory at a time.
+async fn from_quarantine(
+    ledger: &dyn Ledger,
+    item: u64,
+    memory: &Memory,
+    room: &mut Room,
+) -> Result<Source, Error> {
+    let gone = Error::NotInQuarantine { item };
+    let Some(before) = item.checked_sub(1) else {
+        return Err(gone);
+    };
+    let found = ledger.quarantined(before, 1).await?.pop();
+    let Some(known) = found.filter(|known| known.id == item) else {
+        return Err(gone);
+    };
+    if known.byte_count > PART_BYTES as u64 {
+        memory.oversize(room).await;
+    }
+    let Some(bytes) = ledger.quarantined_bytes(item).await? else {
+        return Err(gone);
+    };
+    Ok(match known.record_index {
+        Some(_) => Source::stored([b"[".as_slice().into(), bytes.into(), b"]".as_slice().into()]),
+        None => Source::stored([bytes.into()]),
+    })
+}
+
 async fn set_aside(decoder: &mut Decoder, outlet: &mut impl Outlet) -> Result<(), Error> {
     let stretches = decoder.take_undecodable();
     if stretches.is_empty() {
         Ok(())
     } else {
         Ok(outlet.undecodable(stretches).await?)
-    }
-}
-
-/// The blob's bytes, inflated on the way where they are compressed.
-struct Source {
-    body: Body,
-    inflow: Inflow,
-}
-
-enum Inflow {
-    Plain(Pieces),
-    // Boxed: the inflater's state is some 40 KiB, too much for a future that moves.
-    Gzip(Box<MultiGzDecoder<Pieces>>),
-}
-
-impl Source {
-    fn new(body: Body, is_gzip: bool) -> Self {
-        let pieces = Pieces::default();
-        let inflow = if is_gzip {
-            Inflow::Gzip(Box::new(MultiGzDecoder::new(pieces)))
-        } else {
-            Inflow::Plain(pieces)
-        };
-        Self { body, inflow }
-    }
-
-    /// Some bytes of the blob's text into `room`; 0 at the end.
-    async fn read(&mut self, room: &mut [u8]) -> Result<usize, Error> {
-        loop {
-            let read = match &mut self.inflow {
-                Inflow::Plain(pieces) => pieces.read(room),
-                Inflow::Gzip(inflater) => inflater.read(room),
-            };
-            match read {
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let piece = self.body.chunk().await.map_err(microsoft::Error::from)?;
-                    self.pieces().refill(piece);
-                }
-                Err(error) => {
-                    return Err(Error::Damaged {
-                        what: error.to_string(),
-                    });
-                }
-            }
-        }
-    }
-
-    fn pieces(&mut self) -> &mut Pieces {
-        match &mut self.inflow {
-            Inflow::Plain(pieces) => pieces,
-            Inflow::Gzip(inflater) => inflater.get_mut(),
-        }
-    }
-}
-
-/// The compressed bytes at hand, as a reader that says [`ErrorKind::WouldBlock`] when it needs the next piece: the
-/// inflater then keeps its state, and the waiting is done outside it, where it is async.
-#[derive(Default)]
-struct Pieces {
-    piece: Bytes,
-    has_ended: bool,
-}
-
-impl Pieces {
-    fn refill(&mut self, piece: Option<Bytes>) {
-        match piece {
-            Some(piece) => self.piece = piece,
-            None => self.has_ended = true,
-        }
-    }
-}
-
-impl BufRead for Pieces {
-    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
-        if self.piece.is_empty() && !self.has_ended {
-            Err(ErrorKind::WouldBlock.into())
-        } else {
-            Ok(&self.piece)
-        }
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.piece.advance(count);
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.fill_buf()?.read(room)?;
-        self.consume(count);
-        Ok(count)
     }
 }

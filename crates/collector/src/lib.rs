@@ -21,12 +21,16 @@ pub mod deliver;
 pub mod discover;
 pub mod fetch;
 pub mod memory;
+pub mod quarantine;
 pub mod record;
 pub mod run;
 pub mod sinks;
 
 pub mod master;
 pub mod updater;
+
+pub mod backfill;
+pub mod verify;
 
 pub mod status;
 pub mod web;

@@ -1,6 +1,7 @@
 //! The pipeline as its hosts drive it: bounded steps ([`Pipeline::discover_once`], [`Pipeline::run_once`]) and the
 //! loop of the long-running host ([`Pipeline::run_until`]), which calls nothing else.
 
+mod compacting;
 mod discovering;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::discover::notify::Feeds;
 use crate::http::Transport;
 use crate::memory::Memory;
 use crate::microsoft::Microsoft;
+use crate::quarantine::Bound;
 use crate::sinks::{self, Sink};
 use crate::status::Live;
 use crate::telemetry;
@@ -46,6 +48,7 @@ pub struct Pipeline {
     clock: Arc<dyn Clock>,
     live: Live,
     deliverer: Arc<Deliverer>,
+    quarantine: Arc<Bound>,
     pauses: Arc<Pauses>,
     /// Somebody noted new blobs.
     news: Arc<Notify>,
@@ -154,6 +157,7 @@ impl Pipeline {
                 (sink, health)
             })
             .collect();
+        let quarantine = Arc::new(Bound::new(config.quarantine.max_bytes, live.clone()));
         let deliverer = Arc::new(Deliverer {
             tenants: doors,
             sinks,
@@ -161,6 +165,7 @@ impl Pipeline {
             clock: Arc::clone(&clock),
             live: live.clone(),
             memory: Memory::new(max_memory_bytes),
+            quarantine: Arc::clone(&quarantine),
             max_concurrent,
             pauses: Arc::clone(&pauses),
             doubts: Doubts::default(),
@@ -177,6 +182,7 @@ impl Pipeline {
             clock,
             live,
             deliverer,
+            quarantine,
             pauses,
             news: Arc::new(Notify::new()),
             passing: AsyncMutex::default(),
@@ -250,7 +256,9 @@ impl Pipeline {
             () = stop.cancelled() => {}
         }
         step.delivery = self.deliver_once(Choice::Due, stop).await?;
+        let look = self.quarantine.look();
         let summary = self.ledger.summary(self.clock.now()).await?;
+        self.quarantine.measured(look, &summary, self.clock.now());
         step.waiting_blobs = summary
             .streams
             .iter()
@@ -264,7 +272,11 @@ impl Pipeline {
     /// # If interrupted
     /// As [`Pipeline::run_once`].
     pub async fn run_until(&self, stop: &CancellationToken) {
-        tokio::join!(self.discover_until(stop), self.deliver_until(stop));
+        tokio::join!(
+            self.discover_until(stop),
+            self.deliver_until(stop),
+            self.compact_until(stop)
+        );
         self.live.stopping();
     }
 
@@ -276,8 +288,12 @@ impl Pipeline {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
+            let look = self.quarantine.look();
             match self.ledger.summary(self.clock.now()).await {
-                Ok(summary) => telemetry::ledger_state(&summary),
+                Ok(summary) => {
+                    telemetry::ledger_state(&summary);
+                    self.quarantine.measured(look, &summary, self.clock.now());
+                }
                 Err(cause) => warn!(%cause, "the ledger gives no summary"),
             }
         }

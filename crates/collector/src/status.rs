@@ -3,7 +3,9 @@
 
 mod checkin;
 mod live;
+mod quarantine;
 pub(crate) mod text;
+mod troubles;
 mod update;
 mod view;
 
@@ -12,6 +14,7 @@ mod tests;
 
 pub use checkin::CheckinView;
 pub use live::Live;
+pub use quarantine::QuarantineView;
 pub use text::to_text;
 pub use update::{UpdateEventView, UpdateView};
 pub use view::{

@@ -72,6 +72,10 @@ pub const LEDGER_FAILURES_TOTAL: &str = "o365_collector_ledger_failures_total";
 pub const WEBHOOK_NOTIFICATIONS_TOTAL: &str = "o365_collector_webhook_notifications_total";
 /// Bytes of blobs and records held in memory.
 pub const MEMORY_IN_FLIGHT_BYTES: &str = "o365_collector_memory_in_flight_bytes";
+/// Bytes in quarantine.
+pub const QUARANTINE_BYTES: &str = "o365_collector_quarantine_bytes";
+/// Bytes that may be in quarantine.
+pub const QUARANTINE_MAX_BYTES: &str = "o365_collector_quarantine_max_bytes";
 /// When a content type was last listed successfully.
 pub const LAST_POLL_TIMESTAMP_SECONDS: &str = "o365_collector_last_poll_timestamp_seconds";
 /// Check-ins with Alert Logic, by outcome.
@@ -139,7 +143,7 @@ const COUNTERS: [(&str, &str); 15] = [
 ];
 
 /// As [`COUNTERS`], for values that go up and down.
-const GAUGES: [(&str, &str); 11] = [
+const GAUGES: [(&str, &str); 13] = [
     (
         BUDGET_PER_MINUTE,
         "Requests a minute that the learned budget of a tenant allows.",
@@ -158,6 +162,14 @@ const GAUGES: [(&str, &str); 11] = [
     (
         MEMORY_IN_FLIGHT_BYTES,
         "Bytes of blobs and records held in memory.",
+    ),
+    (
+        QUARANTINE_BYTES,
+        "Bytes of blobs and records in quarantine.",
+    ),
+    (
+        QUARANTINE_MAX_BYTES,
+        "Bytes that may be in quarantine: when they are used up, what should go there waits.",
     ),
     (
         LAST_POLL_TIMESTAMP_SECONDS,
@@ -410,6 +422,16 @@ pub fn webhook(outcome: WebhookOutcome) {
 /// Shows how many bytes of blobs and records are in memory.
 pub fn memory_in_flight(bytes: usize) {
     gauge!(MEMORY_IN_FLIGHT_BYTES).set(bytes as f64);
+}
+
+/// Shows how much may be in quarantine.
+pub fn quarantine_bound(max_bytes: u64) {
+    gauge!(QUARANTINE_MAX_BYTES).set(max_bytes as f64);
+}
+
+/// Shows how much is in quarantine.
+pub fn quarantine_held(bytes: u64) {
+    gauge!(QUARANTINE_BYTES).set(bytes as f64);
 }
 
 /// Shows when the content type was last listed to the end.

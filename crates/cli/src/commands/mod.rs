@@ -2,17 +2,21 @@
 
 mod access_key;
 mod alertlogic;
+mod backfill;
 mod config;
 mod demo;
 mod documents;
 mod master;
+mod opening;
 mod package;
+mod quarantine;
 mod release;
 mod run;
 mod simulate;
 mod status;
 mod subscriptions;
 mod updater;
+mod verify;
 mod webhook;
 
 use std::process::ExitCode;
@@ -33,6 +37,11 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
         Command::Demo(args) => demo::demo(args, stop).await,
         Command::Simulate(args) => simulate::simulate(args, stop).await,
         Command::Status { config, format } => status::status(&load(&config)?, format).await,
+        Command::Verify(args) => verify::verify(&load(&args.config)?, &args).await,
+        Command::Backfill(args) => backfill::backfill(&load(&args.config)?, &args, stop).await,
+        Command::Quarantine { config, action } => {
+            quarantine::quarantine(&load(&config)?, action).await
+        }
         Command::Subscriptions { config, action } => {
             subscriptions::subscriptions(&load(&config)?, action).await
         }

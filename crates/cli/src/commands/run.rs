@@ -7,7 +7,7 @@ use collector::config::Config;
 use collector::web;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::assembly::Assembly;
 use crate::exit;
@@ -71,6 +71,10 @@ async fn run_once(assembly: &Assembly, stop: &CancellationToken) -> anyhow::Resu
     assembly.pipeline.start().await?;
     assembly.master.run_if_due(stop).await;
     let step = assembly.pipeline.run_once(stop).await?;
+    // The records are where they belong, whatever becomes of this.
+    if let Err(cause) = assembly.pipeline.compact_if_due(stop).await {
+        warn!(%cause, "the ledger could not be made smaller");
+    }
     info!(
         new_blobs = step.new_blobs,
         delivered_blobs = step.delivery.delivered_blobs,

@@ -157,6 +157,7 @@ impl App {
             Ok(report) => report,
             Err(cause) => return Outcome::failed(format!("the ledger does not answer: {cause}")),
         };
+        self.compact(wind_up).await;
         let outcome = told(&report);
         // A run that was cut short has found nothing out, good or bad.
         let may_judge = !wind_up.is_cancelled();
@@ -170,6 +171,16 @@ impl App {
             false => Outcome::Done(Vec::new()),
         };
         outcome.and(confirmed).and(forced)
+    }
+
+    /// Makes the ledger smaller once a day. That this fails is no failure of Master: the next run goes on.
+    ///
+    /// # If interrupted
+    /// See [`Pipeline::compact_if_due`].
+    async fn compact(&self, wind_up: &CancellationToken) {
+        if let Err(cause) = self.pipeline().compact_if_due(wind_up).await {
+            warn!(%cause, "the ledger could not be made smaller");
+        }
     }
 
     /// Looks for a newer version and puts it in the place of this one, as far as the configuration lets it.

@@ -11,6 +11,7 @@ mod end_to_end;
 mod function_app;
 mod functions;
 mod functions_host;
+mod keeping;
 mod kill;
 mod local;
 mod original;

@@ -59,6 +59,8 @@ pub struct Config {
     pub poll: PollConfig,
     /// How much is fetched at once.
     pub fetch: FetchConfig,
+    /// How much is set aside at most.
+    pub quarantine: QuarantineConfig,
     /// Where records go. At least one, no two with the same name.
     pub sinks: Vec<SinkConfig>,
     /// The function app that we run as; nothing anywhere else. No key of the file: its host fills it in.
@@ -183,6 +185,13 @@ pub struct FetchConfig {
     pub requests_per_minute: u32,
     /// How long a blob belongs to whoever works on it, unless that is renewed.
     pub lease: Duration,
+}
+
+/// `[quarantine]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuarantineConfig {
+    /// How many bytes may be in quarantine.
+    pub max_bytes: u64,
 }
 
 /// One `[[sink]]`.
@@ -441,6 +450,7 @@ fn read(root: &mut Section<'_, '_>) -> Option<Config> {
     let ledger = service::read_ledger(root);
     let poll = service::read_poll(root);
     let fetch = service::read_fetch(root);
+    let quarantine = service::read_quarantine(root);
     let sinks = sinks::read(root);
     let update = update::read(root);
     Some(Config {
@@ -451,6 +461,7 @@ fn read(root: &mut Section<'_, '_>) -> Option<Config> {
         ledger: ledger?,
         poll: poll?,
         fetch: fetch?,
+        quarantine: quarantine?,
         sinks,
         site: None,
         update,

@@ -1,4 +1,4 @@
-//! The sections of which there is one each: `[tls]`, `[listen]`, `[webhook]`, `[ledger]`, `[poll]` and `[fetch]`.
+//! The sections of which there is one each: `[tls]`, `[listen]`, `[webhook]`, `[ledger]`, `[poll]`, `[fetch]` and `[quarantine]`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::files::read_bytes;
 use super::keys::Kind;
 use super::reader::Section;
 use super::{
-    AzureStorageConfig, FetchConfig, LedgerConfig, ListenConfig, PollConfig, TlsConfig,
-    WebhookConfig,
+    AzureStorageConfig, FetchConfig, LedgerConfig, ListenConfig, PollConfig, QuarantineConfig,
+    TlsConfig, WebhookConfig,
 };
 
 use crate::env::Lookup;
@@ -282,6 +282,28 @@ pub(super) fn read_fetch(root: &mut Section<'_, '_>) -> Option<FetchConfig> {
             lease: lease?,
         })
     })
+}
+
+pub(super) fn read_quarantine(root: &mut Section<'_, '_>) -> Option<QuarantineConfig> {
+    root.table(
+        "quarantine",
+        "What is set aside for a person, in the ledger.",
+        |section| {
+            // The smallest has room for the largest record there is, so that none ever waits before an empty quarantine.
+            let max_bytes = section
+                .integer(
+                    "max_mib",
+                    "How much may be in quarantine, in MiB. When it is full nothing of it is dropped: what should go there \
+                     waits and is tried again, until `quarantine retry` or `quarantine drop` has made room.",
+                    64..=1_048_576,
+                )
+                .map(|mib| mib.unsigned_abs().saturating_mul(MIB))
+                .default(1024);
+            Some(QuarantineConfig {
+                max_bytes: max_bytes?,
+            })
+        },
+    )
 }
 
 /// A count that fits this machine's memory.

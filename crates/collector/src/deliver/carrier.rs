@@ -59,19 +59,23 @@ impl Carrier {
         let in_flight = Arc::clone(&self.in_flight);
         let microsoft = Arc::clone(&self.microsoft);
         let memory = self.deliverer.memory.clone();
+        let ledger = Arc::clone(&self.deliverer.ledger);
         let hurry = self.hurry.clone();
         let fetched = tokio::select! {
             biased;
             () = hurry.cancelled() => None,
-            fetched = fetch_blob(&microsoft, in_flight.uri(), in_flight.tag(), &memory, &mut self) => Some(fetched),
+            fetched = fetch_blob(&microsoft, &*ledger, in_flight.uri(), in_flight.tag(), &memory, &mut self) => Some(fetched),
         };
         let settled = match fetched {
             None => in_flight.ended(Ending::Release),
             Some(Ok(fetched)) => {
                 let tag = in_flight.tag();
-                telemetry::fetched(tag.tenant, tag.content_type, started.elapsed());
-                self.deliverer.pauses.clear(tag.tenant);
-                self.deliverer.live.tenant_ok(tag.tenant);
+                // What comes from the ledger says nothing of Microsoft.
+                if !in_flight.is_stored() {
+                    telemetry::fetched(tag.tenant, tag.content_type, started.elapsed());
+                    self.deliverer.pauses.clear(tag.tenant);
+                    self.deliverer.live.tenant_ok(tag.tenant);
+                }
                 if fetched.broken.is_none() {
                     self.deliverer.doubts.clear(tag);
                 }
@@ -126,6 +130,10 @@ impl Carrier {
             decode::Error::Truncated | decode::Error::TrailingBytes => Doubt::Damaged,
         };
         let reason = error.to_string();
+        // The same bytes would come again.
+        if self.in_flight.is_stored() {
+            return Ending::Quarantine { reason, bytes };
+        }
         match self.judge(doubt) {
             Judgement::AskAgain(pause) => self.plan_retry(pause, reason),
             Judgement::Believe => Ending::Quarantine { reason, bytes },
@@ -136,6 +144,12 @@ impl Carrier {
     fn plan_failed(&self, error: &fetch::Error) -> Ending {
         let tenant = self.in_flight.tag().tenant;
         let text = chain(error);
+        if matches!(error, fetch::Error::NotInQuarantine { .. }) {
+            return Ending::Quarantine {
+                reason: text,
+                bytes: Vec::new(),
+            };
+        }
         match error.next_step() {
             NextStep::GiveUpOnBlob(BlobReason::Expired) => Ending::Expire {
                 reason: BlobReason::Expired.to_string(),
@@ -199,8 +213,12 @@ impl Outlet for Carrier {
         self.send(&part, &needed);
     }
 
-    async fn undecodable(&mut self, stretches: Vec<Undecodable>) -> Result<(), ledger::Error> {
+    async fn undecodable(&mut self, stretches: Vec<Undecodable>) -> Result<(), fetch::Error> {
         let tag = self.in_flight.tag();
+        let bytes = stretches.iter().map(|stretch| stretch.bytes.len() as u64);
+        let (ledger, now) = (&*self.deliverer.ledger, self.deliverer.clock.now());
+        let room = self.deliverer.quarantine.take(bytes.sum(), ledger, now);
+        room.await?;
         let count = stretches.len() as u64;
         let records = stretches
             .into_iter()

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use ledger::SinkName;
 
 use super::pauses::plan_pause;
+use super::withheld::Withheld;
 
 /// The longest pause of a lane that is down. An outage ends for us at most this long after it ended.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -15,6 +16,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Health {
     pub(super) sink: SinkName,
+    /// Parts that it has but for records for which there is no room in quarantine.
+    pub(super) withheld: Withheld,
     state: Mutex<HealthState>,
 }
 
@@ -32,6 +35,7 @@ impl Health {
     pub(crate) fn new(sink: SinkName) -> Self {
         Self {
             sink,
+            withheld: Withheld::default(),
             state: Mutex::default(),
         }
     }

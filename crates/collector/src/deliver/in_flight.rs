@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use ledger::{AcknowledgedPart, Acknowledgement, Lease, LeaseKey, PartKey};
+use ledger::{
+    AcknowledgedPart, Acknowledgement, Lease, LeaseKey, Ledger, PartKey, quarantined_item_of,
+};
 
 use crate::decode::Totals;
+use crate::quarantine::{Bound, NoRoom, ROOM_AGAIN};
 use crate::record::BlobTag;
 
 /// A leased blob under way to every sink. Sinks are known by their index among the pipeline's.
@@ -28,6 +31,8 @@ struct State {
     lease: Option<Lease>,
     fetch: Fetch,
     sinks: Vec<SinkProgress>,
+    /// Why a sink may be tried again only later, when that is not the sink's failure.
+    waits_because: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +74,31 @@ pub(super) enum Ending {
     Quarantine { reason: String, bytes: Vec<u8> },
     /// Not our turn any more: as if it had never been leased.
     Release,
+}
+
+impl Ending {
+    /// The same, unless it is to be set aside and there is no room for it: then it waits.
+    ///
+    /// # Errors
+    /// When the ledger does not tell whether there is room.
+    pub(super) async fn with_room(
+        self,
+        quarantine: &Bound,
+        ledger: &dyn Ledger,
+        now: Timestamp,
+    ) -> Result<Self, ledger::Error> {
+        let Self::Quarantine { reason, bytes } = self else {
+            return Ok(self);
+        };
+        match quarantine.take(bytes.len() as u64, ledger, now).await {
+            Ok(()) => Ok(Self::Quarantine { reason, bytes }),
+            Err(NoRoom::Full(full)) => Ok(Self::RetryLater {
+                not_before: now + ROOM_AGAIN,
+                reason: format!("{reason}, and {full}"),
+            }),
+            Err(NoRoom::Ledger(error)) => Err(error),
+        }
+    }
 }
 
 /// A blob with nothing more to come, and its lease.
@@ -128,6 +158,7 @@ impl InFlight {
                 lease: Some(lease),
                 fetch: Fetch::Running,
                 sinks,
+                waits_because: None,
             }),
         })
     }
@@ -138,6 +169,11 @@ impl InFlight {
 
     pub(super) fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// Whether its bytes are the ledger's own, from quarantine.
+    pub(super) fn is_stored(&self) -> bool {
+        quarantined_item_of(&self.uri).is_some()
     }
 
     pub(super) fn expires_at(&self) -> Timestamp {
@@ -236,6 +272,18 @@ impl InFlight {
         self.settle_if_complete(state)
     }
 
+    /// Sink `index` has `count` parts but for what it refuses, and there is no room for that before `retry_at`.
+    pub(super) fn waits(
+        self: &Arc<Self>,
+        index: usize,
+        count: usize,
+        retry_at: Timestamp,
+        reason: String,
+    ) -> Option<Settled> {
+        self.state().waits_because = Some(reason);
+        self.failed(index, count, retry_at)
+    }
+
     /// There is no more time for sink `index` to take `count` parts. That is nobody's failure.
     pub(super) fn cut_off(self: &Arc<Self>, index: usize, count: usize) -> Option<Settled> {
         let mut state = self.state();
@@ -279,7 +327,10 @@ impl InFlight {
             }
             (_, Some(not_before)) => Outcome::Ended(Ending::RetryLater {
                 not_before,
-                reason: "not every sink has all of it on record".to_owned(),
+                reason: state
+                    .waits_because
+                    .clone()
+                    .unwrap_or_else(|| "not every sink has all of it on record".to_owned()),
             }),
             (Fetch::Ended(ending), None) => Outcome::Ended(ending.clone()),
             (Fetch::Done(totals), None) => Outcome::Complete {

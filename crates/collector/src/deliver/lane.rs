@@ -18,7 +18,9 @@ use super::health::{Health, LONGEST_PAUSE};
 use super::in_flight::{InFlight, Settled};
 use super::pauses::plan_pause;
 use super::settle::Settler;
+use super::withheld::{Refusals, refusals_by_part};
 use crate::clock::Clock;
+use crate::quarantine::{Bound, ROOM_AGAIN};
 use crate::record::{Batch, BlobPart};
 use crate::sinks::{Error, Failure, Receipt, Refused, Sink};
 use crate::status::Live;
@@ -30,6 +32,7 @@ use crate::telemetry::{self, LedgerOperation};
 const TRIES: u32 = 5;
 
 /// A part on its way to one sink.
+#[derive(Clone)]
 pub(super) struct LaneItem {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) part: Arc<BlobPart>,
@@ -42,6 +45,7 @@ pub(super) struct Lane {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) health: Arc<Health>,
     pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) quarantine: Arc<Bound>,
     pub(super) settler: Arc<Settler>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) live: Live,
@@ -93,10 +97,18 @@ impl Lane {
     /// which a sink with a position undoes and any other sees as a repeat.
     async fn carry(self: Arc<Self>, items: Vec<LaneItem>) {
         let interruption = Interruption(Some(&self.health));
-        let settled = match self.bring(&items).await {
-            Ok(brought) => self.acknowledge(items, brought).await,
-            Err(retry_at) => self.give_up(&items, retry_at),
-        };
+        let mut settled = Vec::new();
+        let (known, items) = self.health.withheld.split(items);
+        for (item, refused) in known {
+            let brought = Brought::all(item.part.record_count(), refused);
+            settled.append(&mut self.acknowledge(vec![item], brought).await);
+        }
+        if !items.is_empty() {
+            settled.append(&mut match self.bring(&items).await {
+                Ok(brought) => self.acknowledge(items, brought).await,
+                Err(retry_at) => self.give_up(&items, retry_at),
+            });
+        }
         interruption.did_not_happen();
         if !settled.is_empty() {
             self.settler.settle(settled).await;
@@ -261,11 +273,16 @@ impl Lane {
         let (taken, rest) = items.split_at(whole);
         let retry_at = brought.retry_at.unwrap_or_else(|| self.clock.now());
         let mut settled = self.give_up(rest, retry_at);
-        if taken.is_empty() {
+        let parts = refusals_by_part(taken, &brought.refused);
+        let (parts, mut waiting) = self.with_room(parts).await;
+        settled.append(&mut waiting);
+        if parts.is_empty() {
             return settled;
         }
+        let taken: Vec<_> = parts.iter().map(|(item, _)| item.clone()).collect();
+        let taken = taken.as_slice();
         let groups = group_by_blob(taken);
-        let quarantined = self.quarantined(taken, &brought.refused);
+        let quarantined = self.quarantined(&parts);
         let mut acknowledged = Vec::with_capacity(taken.len());
         for (in_flight, parts) in &groups {
             let planned = in_flight.plan_acknowledgement(self.index, parts);
@@ -338,21 +355,44 @@ impl Lane {
         settled.collect()
     }
 
+    /// The parts whose refused records there is room for in quarantine, and what settling the others brings: they wait.
+    async fn with_room(&self, parts: Vec<Refusals>) -> (Vec<Refusals>, Vec<Settled>) {
+        let mut fitting = Vec::with_capacity(parts.len());
+        let mut settled = Vec::new();
+        for (item, refused) in parts {
+            let records = refused
+                .iter()
+                .filter_map(|refused| item.part.records_from(refused.index_in_batch).next());
+            let bytes: u64 = records.map(|record| record.text().len() as u64).sum();
+            let now = self.clock.now();
+            let room = match bytes {
+                0 => Ok(()),
+                bytes => self.quarantine.take(bytes, &*self.ledger, now).await,
+            };
+            match room {
+                Ok(()) => fitting.push((item, refused)),
+                Err(why) => {
+                    let why = format!(
+                        "sink {} refuses records, and {}",
+                        self.health.sink,
+                        chain(&why)
+                    );
+                    warn!(tenant = %item.part.blob().tenant, content_id = %item.part.blob().content_id, why, "a part waits");
+                    self.health.withheld.remember(&item, refused);
+                    let waits = item.in_flight.waits(self.index, 1, now + ROOM_AGAIN, why);
+                    settled.extend(waits);
+                }
+            }
+        }
+        (fitting, settled)
+    }
+
     /// Records that the sink can never take, to be set aside with their bytes.
-    fn quarantined(&self, taken: &[LaneItem], refused: &[Refused]) -> Vec<QuarantinedRecord> {
-        let mut refused: Vec<_> = refused.iter().collect();
-        refused.sort_by_key(|refused| refused.index_in_batch);
-        let mut quarantined = Vec::with_capacity(refused.len());
-        let mut refused = refused.into_iter().peekable();
-        let mut start = 0;
-        for item in taken {
-            let end = start + item.part.record_count();
-            while let Some(refused) = refused.next_if(|refused| refused.index_in_batch < end) {
-                let Some(record) = item
-                    .part
-                    .records_from(refused.index_in_batch - start)
-                    .next()
-                else {
+    fn quarantined(&self, parts: &[Refusals]) -> Vec<QuarantinedRecord> {
+        let mut quarantined = Vec::new();
+        for (item, refused) in parts {
+            for refused in refused {
+                let Some(record) = item.part.records_from(refused.index_in_batch).next() else {
                     continue;
                 };
                 let tag = record.blob();
@@ -369,7 +409,6 @@ impl Lane {
                     bytes: record.text().to_vec(),
                 });
             }
-            start = end;
         }
         quarantined
     }
@@ -405,6 +444,16 @@ struct Brought {
 }
 
 impl Brought {
+    /// All of a part was brought before, but for these.
+    fn all(record_count: usize, refused: Vec<Refused>) -> Self {
+        Self {
+            record_count,
+            retry_at: None,
+            position: None,
+            refused,
+        }
+    }
+
     fn add(&mut self, count: usize, refused: Vec<Refused>) {
         let before = self.record_count;
         self.refused

@@ -13,6 +13,7 @@ mod settle;
 mod tests;
 mod unsettled;
 mod wanted;
+mod withheld;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tracing::error;
 use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::microsoft::Microsoft;
+use crate::quarantine::Bound;
 use crate::sinks::Sink;
 use crate::status::Live;
 use crate::telemetry;
@@ -57,6 +59,7 @@ pub(crate) struct Deliverer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) live: Live,
     pub(crate) memory: Memory,
+    pub(crate) quarantine: Arc<Bound>,
     pub(crate) max_concurrent: usize,
     pub(crate) pauses: Arc<Pauses>,
     pub(crate) doubts: Doubts,
@@ -103,6 +106,7 @@ impl Deliverer {
             Arc::clone(&self.clock),
             self.live.clone(),
             Arc::clone(&self.unsettled),
+            Arc::clone(&self.quarantine),
             self.lease,
             Arc::clone(&self.wanted),
         ));
@@ -167,6 +171,7 @@ impl Deliverer {
                 sink: Arc::clone(sink),
                 health: Arc::clone(health),
                 ledger: Arc::clone(&self.ledger),
+                quarantine: Arc::clone(&self.quarantine),
                 settler: Arc::clone(settler),
                 clock: Arc::clone(&self.clock),
                 live: self.live.clone(),

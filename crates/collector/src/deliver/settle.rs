@@ -20,6 +20,7 @@ use super::in_flight::{Ending, InFlight, Outcome, Settled};
 use super::{Unsettled, Wanted};
 use crate::clock::Clock;
 use crate::decode::Totals;
+use crate::quarantine::Bound;
 use crate::status::Live;
 use crate::telemetry::{self, LedgerOperation, chain};
 
@@ -49,6 +50,7 @@ pub(super) struct Settler {
     live: Live,
     /// What earlier writes, also of earlier passes, could not settle.
     unsettled: Arc<Unsettled>,
+    quarantine: Arc<Bound>,
     /// How long a lease lasts.
     lease: Duration,
     /// Who waits for what is let go.
@@ -72,12 +74,17 @@ struct Counts {
 }
 
 impl Settler {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a thing of its own that outlives the pass, and there is one caller"
+    )]
     pub(super) fn new(
         ledger: Arc<dyn Ledger>,
         sinks: Vec<SinkName>,
         clock: Arc<dyn Clock>,
         live: Live,
         unsettled: Arc<Unsettled>,
+        quarantine: Arc<Bound>,
         lease: Duration,
         wanted: Arc<Wanted>,
     ) -> Self {
@@ -88,6 +95,7 @@ impl Settler {
             clock,
             live,
             unsettled,
+            quarantine,
             lease,
             wanted,
             held: Mutex::default(),
@@ -415,6 +423,9 @@ impl Settler {
     ) -> Result<(), ledger::Error> {
         let tag = in_flight.tag();
         let now = self.clock.now();
+        let ending = ending
+            .with_room(&self.quarantine, &*self.ledger, now)
+            .await?;
         match ending {
             Ending::RetryLater { not_before, reason } => {
                 self.counts.retried_blobs.fetch_add(1, Ordering::Relaxed);

@@ -5,6 +5,7 @@ mod blobs;
 mod fairness;
 mod interleavings;
 mod ledger_trouble;
+mod quarantine;
 mod restarts;
 mod sinks;
 mod stopping;
@@ -41,6 +42,7 @@ fn deliverer_with(
         clock: scene.clock(),
         live: Live::new(scene.now()),
         memory: Memory::new(max_memory_bytes),
+        quarantine: Arc::new(Bound::new(1 << 30, Live::new(scene.now()))),
         max_concurrent,
         pauses: Arc::new(Pauses::default()),
         doubts: Doubts::default(),

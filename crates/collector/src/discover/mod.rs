@@ -2,4 +2,5 @@
 //! ledger and neither fetches.
 
 pub mod notify;
+pub mod pages;
 pub mod poll;

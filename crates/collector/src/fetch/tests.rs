@@ -44,9 +44,9 @@ impl Outlet for Taken {
         self.take(part);
     }
 
-    async fn undecodable(&mut self, stretches: Vec<Undecodable>) -> Result<(), ledger::Error> {
+    async fn undecodable(&mut self, stretches: Vec<Undecodable>) -> Result<(), Error> {
         if self.refuses {
-            return Err(ledger::Error::Stopped);
+            return Err(ledger::Error::Stopped.into());
         }
         self.undecodable.extend(stretches);
         Ok(())
@@ -66,7 +66,15 @@ async fn fetch_with(answer: Answer, mut taken: Taken) -> Outcome {
     let door = scene.door(tenant());
     let memory = Memory::new(8 * 1024 * 1024);
     let tag = Arc::new(blob_tag(CONTENT_TYPE, &ContentId::canonical("a")));
-    let result = fetch_blob(&door, &blob_uri(tenant(), "a"), &tag, &memory, &mut taken).await;
+    let result = fetch_blob(
+        &door,
+        &*scene.ledger,
+        &blob_uri(tenant(), "a"),
+        &tag,
+        &memory,
+        &mut taken,
+    )
+    .await;
     let mut last_count = 0;
     let result = result.map(|fetched| {
         if let Some(part) = fetched.last_part {
@@ -353,7 +361,7 @@ async fn fetching_waits_while_the_memory_is_held_by_others() {
         ..Taken::default()
     };
     let uri = blob_uri(tenant(), "a");
-    let fetching = fetch_blob(&door, &uri, &tag, &memory, &mut taken);
+    let fetching = fetch_blob(&door, &*scene.ledger, &uri, &tag, &memory, &mut taken);
     let waited = tokio::time::timeout(std::time::Duration::from_secs(3600), fetching).await;
     assert!(
         waited.is_err(),

@@ -8,7 +8,9 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{FetchConfig, LedgerConfig, ListenConfig, PollConfig, TlsConfig};
+use crate::config::{
+    FetchConfig, LedgerConfig, ListenConfig, PollConfig, QuarantineConfig, TlsConfig,
+};
 use crate::sinks::alertlogic::{AlertLogicConfig, TenantIdentity};
 use crate::testing::{Answer, Scene, TENANT, other_tenant, tenant, tenant_config};
 
@@ -103,6 +105,7 @@ impl Setup {
                 requests_per_minute: 2_000,
                 lease: Duration::from_secs(600),
             },
+            quarantine: QuarantineConfig { max_bytes: 1 << 30 },
             sinks: Vec::new(),
             update: None,
             site: self.site.clone(),

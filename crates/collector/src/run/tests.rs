@@ -1,5 +1,6 @@
 //! The pipeline as a whole, with a scripted Microsoft, scripted sinks and a real ledger.
 
+mod compacting;
 mod wanted;
 
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::{LedgerConfig, ListenConfig, TlsConfig};
+use crate::config::{LedgerConfig, ListenConfig, QuarantineConfig, TlsConfig};
 use crate::sinks::testing::records;
 use crate::testing::{
     Answer, CONTENT_TYPE, FakeSink, Scene, TestLedger, Turn, blob_text, blob_uri, other_tenant,
@@ -39,6 +40,7 @@ fn config(content_types: &[ContentType]) -> Config {
             requests_per_minute: 2_000,
             lease: Duration::from_secs(600),
         },
+        quarantine: QuarantineConfig { max_bytes: 1 << 30 },
         sinks: Vec::new(),
         site: None,
         update: None,

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use ledger::SinkName;
 
 use super::CheckinView;
+use crate::quarantine::Level;
 
 /// Longest text kept of any one failure, in bytes. The cause may quote a server.
 const MAX_WHAT_BYTES: usize = 500;
@@ -27,6 +28,8 @@ pub(super) struct State {
     pub(super) started_at: Timestamp,
     pub(super) is_running: bool,
     pub(super) ledger_failing: Option<Trouble>,
+    pub(super) quarantine_max_bytes: Option<u64>,
+    pub(super) quarantine_level: Level,
     pub(super) tenants: BTreeMap<TenantId, TenantState>,
     pub(super) sinks: BTreeMap<SinkName, SinkState>,
     /// By sink and tenant.
@@ -89,6 +92,8 @@ impl Live {
             started_at,
             is_running: false,
             ledger_failing: None,
+            quarantine_max_bytes: None,
+            quarantine_level: Level::Fine,
             tenants: BTreeMap::new(),
             sinks: BTreeMap::new(),
             checkins: BTreeMap::new(),
@@ -141,6 +146,16 @@ impl Live {
     /// The ledger took a write. Not to be said of a call that may have had nothing to write.
     pub fn ledger_ok(&self) {
         self.state().ledger_failing = None;
+    }
+
+    /// How much may be in quarantine.
+    pub fn set_quarantine_bound(&self, max_bytes: u64) {
+        self.state().quarantine_max_bytes = Some(max_bytes);
+    }
+
+    /// How full the quarantine is.
+    pub fn set_quarantine_level(&self, level: Level) {
+        self.state().quarantine_level = level;
     }
 
     /// Whether the last that was heard of the ledger is that it fails.

@@ -264,6 +264,11 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
             "error": null,
             "failing": null
           },
+          "quarantine": {
+            "byte_count": 0,
+            "max_bytes": null,
+            "is_full": false
+          },
           "totals": {
             "pending_count": 0,
             "leased_count": 0,

@@ -298,7 +298,7 @@ pub(crate) fn duration(duration: SignedDuration) -> String {
 }
 
 /// Text that quotes a server, kept from moving the terminal's cursor.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .map(|char| if char.is_control() { ' ' } else { char })
         .collect()

@@ -67,6 +67,8 @@ fn count_everything() {
     });
     webhook(WebhookOutcome::Noted);
     memory_in_flight(1_048_576);
+    quarantine_bound(1 << 30);
+    quarantine_held(2_048);
     polled(tenant, content_type, now);
     gauge!(BUILD_INFO, "version" => "VERSION").set(1.0);
 }
@@ -94,6 +96,8 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # HELP o365_collector_ledger_nearest_expiry_timestamp_seconds Unix time at which the first unsettled content blob expires; 0 when there is none.
         # HELP o365_collector_ledger_pending Content blobs that wait for a worker.
         # HELP o365_collector_memory_in_flight_bytes Bytes of blobs and records held in memory.
+        # HELP o365_collector_quarantine_bytes Bytes of blobs and records in quarantine.
+        # HELP o365_collector_quarantine_max_bytes Bytes that may be in quarantine: when they are used up, what should go there waits.
         # HELP o365_collector_record_bytes_total Bytes of the records that were delivered.
         # HELP o365_collector_records_delivered_total Records in the content blobs that were delivered.
         # HELP o365_collector_records_quarantined_total Single records set aside for a person to look at.
@@ -124,6 +128,8 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # TYPE o365_collector_ledger_nearest_expiry_timestamp_seconds gauge
         # TYPE o365_collector_ledger_pending gauge
         # TYPE o365_collector_memory_in_flight_bytes gauge
+        # TYPE o365_collector_quarantine_bytes gauge
+        # TYPE o365_collector_quarantine_max_bytes gauge
         # TYPE o365_collector_record_bytes_total counter
         # TYPE o365_collector_records_delivered_total counter
         # TYPE o365_collector_records_quarantined_total counter
@@ -158,6 +164,8 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         o365_collector_ledger_nearest_expiry_timestamp_seconds{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 0
         o365_collector_ledger_pending{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 7
         o365_collector_memory_in_flight_bytes 1048576
+        o365_collector_quarantine_bytes 2048
+        o365_collector_quarantine_max_bytes 1073741824
         o365_collector_record_bytes_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 26000
         o365_collector_records_delivered_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 20
         o365_collector_records_quarantined_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 2

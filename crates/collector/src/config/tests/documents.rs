@@ -240,6 +240,9 @@ fn every_value_is_printed_with_its_origin() {
         requests_per_minute = 2000                                   # default
         lease_secs = 600                                             # default
 
+        [quarantine]
+        max_mib = 1024                                               # default
+
         [[sink]]
         type = "stdout"                                              # test.toml:12
         id = "stdout"                                                # default: the type; -2, -3 and so on behind it where a type repeats

@@ -213,6 +213,7 @@ async fn a_settlement_that_fails_is_one_line_however_many_blobs_it_concerns() {
         scene.clock(),
         deliverer.live.clone(),
         Arc::clone(&deliverer.unsettled),
+        Arc::clone(&deliverer.quarantine),
         LEASE,
         Arc::default(),
     );

@@ -1,0 +1,192 @@
+//! A past range listed now, by the hour like every listing, and what is new noted. Fetching it is the pipeline's, whoever
+//! runs that.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use activity_api::{ContentType, TenantId, Window, earliest_hour, hour_of};
+use futures::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+use ledger::{Ledger, Listing, SeenBlob, SeenVia};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::discover::pages::{self, Pages};
+use crate::microsoft::Microsoft;
+use crate::telemetry::chain;
+use crate::verify::{Doors, hours};
+
+/// Content types that are listed at once, over all tenants.
+const CONCURRENT: usize = 5;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// How far listing has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Hours listed to their last page, each content type's counted.
+    pub listed_hours: u64,
+    /// Hours that are to be listed.
+    pub all_hours: u64,
+    /// Blobs that were listed.
+    pub found_blobs: u64,
+    /// Blobs of these that the ledger did not have.
+    pub new_blobs: u64,
+    /// What could not be listed, and why.
+    pub failures: Vec<String>,
+}
+
+/// Why listing cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Pages(#[from] pages::Error),
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    #[error("its tenant is not configured")]
+    NotConfigured,
+}
+
+/// The whole hours that `from` to `to` touches and that Microsoft still lists at `now`. Nothing when there are none.
+#[must_use]
+pub fn plan_range(from: Timestamp, to: Timestamp, now: Timestamp) -> Option<Window> {
+    // Every listing is of a whole hour, so that everybody's bounds are the same.
+    let start = hour_of(from).max(earliest_hour(now));
+    let end = match hour_of(to) {
+        hour if hour == to => to,
+        hour => hour.saturating_add(HOUR).unwrap_or(to),
+    };
+    Window::new(start, end.min(now)).ok()
+}
+
+/// Lists every hour of `range`, oldest first, of each of these content types, and notes what is in it. One that cannot be
+/// listed does not stop the others. `told` hears of each hour. Begins no hour once `stop` is set.
+///
+/// # If interrupted
+/// Every hour that was listed is noted as that, and what was found in the one under way is noted too.
+pub async fn list_range(
+    doors: &Doors,
+    streams: &[(TenantId, ContentType)],
+    range: Window,
+    ledger: &dyn Ledger,
+    clock: &dyn Clock,
+    stop: &CancellationToken,
+    told: &(dyn Fn(&Progress) + Sync),
+) -> Progress {
+    let hour_count = hours(range).count() as u64;
+    let work = Work {
+        range,
+        ledger,
+        clock,
+        stop,
+        told,
+        progress: Mutex::new(Progress {
+            all_hours: hour_count * streams.len() as u64,
+            ..Progress::default()
+        }),
+    };
+    let listings: Vec<_> = streams
+        .iter()
+        .map(|(tenant, content_type)| {
+            let door = doors.get(tenant).map(|door| &**door);
+            Box::pin(work.list_or_tell(*tenant, door, *content_type))
+        })
+        .collect();
+    futures::stream::iter(listings)
+        .buffer_unordered(CONCURRENT)
+        .collect::<Vec<()>>()
+        .await;
+    work.progress
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One call of [`list_range`], for all of its content types.
+struct Work<'a> {
+    range: Window,
+    ledger: &'a dyn Ledger,
+    clock: &'a dyn Clock,
+    stop: &'a CancellationToken,
+    told: &'a (dyn Fn(&Progress) + Sync),
+    progress: Mutex<Progress>,
+}
+
+impl Work<'_> {
+    fn note(&self, change: impl FnOnce(&mut Progress)) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut progress);
+        (self.told)(&progress);
+    }
+
+    async fn list_or_tell(
+        &self,
+        tenant: TenantId,
+        door: Option<&Microsoft>,
+        content_type: ContentType,
+    ) {
+        let listed = match door {
+            Some(microsoft) => self.list(microsoft, content_type).await,
+            None => Err(Error::NotConfigured),
+        };
+        if let Err(error) = listed {
+            let why = chain(&error);
+            self.note(|progress| {
+                progress.failures.push(format!(
+                    "{content_type} of tenant {tenant} was not listed to the end: {why}"
+                ));
+            });
+        }
+    }
+
+    async fn list(&self, microsoft: &Microsoft, content_type: ContentType) -> Result<(), Error> {
+        let tenant = microsoft.tenant();
+        let Self { ledger, clock, .. } = self;
+        // Only where nothing was ever listed: else it keeps what was said first.
+        ledger
+            .begin_listing(tenant, content_type, self.range.start())
+            .await?;
+        for hour in hours(self.range) {
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            let mut pages = Pages::new(microsoft, content_type, hour);
+            let mut seen = HashSet::new();
+            while let Some(blobs) = pages.next().await? {
+                let new: Vec<_> = blobs
+                    .into_iter()
+                    .filter(|blob| seen.insert(blob.id.clone()))
+                    .map(|blob| SeenBlob {
+                        tenant,
+                        content_type: blob.content_type,
+                        content_id: blob.id,
+                        uri: blob.uri.as_str().to_owned(),
+                        created_at: blob.created_at,
+                        expires_at: blob.expires_at,
+                        seen_via: SeenVia::Listing,
+                    })
+                    .collect();
+                if new.is_empty() {
+                    continue;
+                }
+                let found = new.len() as u64;
+                let new = ledger.note_seen(new, clock.now()).await?;
+                self.note(|progress| {
+                    progress.found_blobs += found;
+                    progress.new_blobs += new;
+                });
+            }
+            let listing = Listing {
+                tenant,
+                content_type,
+                window: hour,
+                blob_count: seen.len() as u64,
+            };
+            ledger.note_listed(listing, clock.now()).await?;
+            self.note(|progress| progress.listed_hours += 1);
+        }
+        Ok(())
+    }
+}

@@ -136,6 +136,14 @@ pub struct UndeliveredPlace {
     pub(crate) item: u64,
 }
 
+impl UndeliveredPlace {
+    /// The item of quarantine that it is, where it is one of a single record.
+    #[must_use]
+    pub fn item(&self) -> Option<u64> {
+        (self.item > 0).then_some(self.item)
+    }
+}
+
 /// Unsettled blobs of one tenant that expire in the same hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpiryBucket {

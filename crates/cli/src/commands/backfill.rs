@@ -164,7 +164,7 @@ async fn list(
         if is_last || told_at.elapsed() >= TELL_EVERY {
             *told_at = Instant::now();
             output::say(format_args!(
-                "listed {} of {} hours: {} blobs, {} of them new",
+                "listed {} of {} hours; blobs found: {}, new: {}",
                 progress.listed_hours, progress.all_hours, progress.found_blobs, progress.new_blobs
             ));
         }
@@ -203,7 +203,7 @@ async fn watch(
                 _ => String::new(),
             };
             output::say(format_args!(
-                "{delivered} blobs delivered, {pending} pending{why}"
+                "blobs delivered: {delivered}, pending: {pending}{why}"
             ));
         }
         if pending == 0 {

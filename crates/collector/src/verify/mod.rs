@@ -316,6 +316,7 @@ fn undelivered(item: UndeliveredBlob) -> UndeliveredView {
         },
         content_id: item.content_id.to_string(),
         record_index: item.record_index,
+        quarantine_id: item.place.item(),
         sink: item.sink.map(|sink| sink.to_string()),
         created_at: item.created_at,
         expires_at: Some(item.expires_at).filter(|at| at.as_second() < FAR_FUTURE),

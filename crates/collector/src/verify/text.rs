@@ -35,7 +35,7 @@ fn write_head(out: &mut String, head: &Head) -> std::fmt::Result {
     };
     writeln!(
         out,
-        "o365-collector {}, asked at {}, {source}",
+        "o365-collector {}, asked at {:.0}, {source}",
         one_line(&head.version),
         head.checked_at
     )
@@ -161,6 +161,9 @@ fn write_undelivered(out: &mut String, item: &UndeliveredView) -> std::fmt::Resu
         ", tried {}",
         counted(item.attempt_count.into(), "time")
     )?;
+    if let Some(id) = item.quarantine_id {
+        write!(out, ", quarantine id {id}")?;
+    }
     if let Some(sink) = &item.sink {
         write!(out, ", refused by sink {}", one_line(sink))?;
     }
@@ -213,6 +216,12 @@ fn write_again(out: &mut String, again: &AgainView) -> std::fmt::Result {
         stretch(range),
         count(*unknown_count)
     )?;
+    if *unknown_count > 0 {
+        writeln!(
+            out,
+            "               `backfill` over the same range collects them"
+        )?;
+    }
     match &again.error {
         Some(error) => writeln!(
             out,

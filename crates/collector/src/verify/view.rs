@@ -141,6 +141,8 @@ pub struct UndeliveredView {
     pub content_id: String,
     /// Zero-based index of the record within the blob. Nothing: the whole blob.
     pub record_index: Option<u64>,
+    /// What `quarantine show` takes, of a single record.
+    pub quarantine_id: Option<u64>,
     /// The sink that refused the record. Nothing: no sink has it.
     pub sink: Option<String>,
     /// The blob's `contentCreated`.

@@ -96,8 +96,9 @@ const LONGEST_CODE: usize = 32;
 const LONGEST_MESSAGE: usize = 300;
 
 impl ApiErrorCode {
-    /// The code in this text. An unknown one is kept, without anything but ASCII letters, digits, `_`, `-` and `.`, and at most
-    /// 32 characters of it, because it goes into logs and onto the status page.
+    /// The code in this text. An unknown one is kept, but with `_` for anything but ASCII letters, digits, `-` and `.`, and at
+    /// most 32 characters of it, because it goes into logs and onto the status page. Not without those characters: what is left
+    /// could be a known code that Microsoft did not send.
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
         if let Some(known) = Self::KNOWN
@@ -108,7 +109,11 @@ impl ApiErrorCode {
         }
         let plain: String = text
             .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+            .map(|c| match c {
+                '-' | '.' => c,
+                c if c.is_ascii_alphanumeric() => c,
+                _ => '_',
+            })
             .take(LONGEST_CODE)
             .collect();
         Self::Other(plain.into())

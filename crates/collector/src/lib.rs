@@ -35,5 +35,7 @@ pub mod verify;
 pub mod status;
 pub mod web;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 pub(crate) mod testing;

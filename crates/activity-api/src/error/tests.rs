@@ -171,7 +171,8 @@ fn an_unknown_code_is_kept_plain_and_short() {
     let parse = |text| ApiErrorCode::parse(text).to_string();
     assert_eq!(parse("AF20099"), "AF20099");
     assert_eq!(parse("af20051"), "AF20051");
-    assert_eq!(parse("<b>\n\u{202e}evil</b>"), "bevilb");
+    assert_eq!(parse("<b>\n\u{202e}evil</b>"), "_b___evil__b_");
+    assert_eq!(parse("AF2 0051"), "AF2_0051");
     assert_eq!(parse(&"A".repeat(1000)), "A".repeat(32));
     let error = read_error(&coded(418, "AF20099"));
     assert_eq!(error.code(), Some(&ApiErrorCode::Other("AF20099".into())));

@@ -93,13 +93,14 @@ fn rust(sources: &[Source]) -> impl Iterator<Item = &Source> {
     sources.iter().filter(|source| source.path.ends_with(".rs"))
 }
 
-/// Whether a file only checks the program: test modules, integration tests, suites and benches.
+/// Whether a file only checks the program: test modules, integration tests, suites, fuzzing and benches.
 fn is_test(path: &str) -> bool {
     path.split('/').any(|part| {
         part.starts_with("test")
             || part.ends_with("_tests.rs")
             || part.starts_with("conformance")
             || part.starts_with("fixtures")
+            || part.starts_with("fuzz")
             || part == "benches"
     })
 }

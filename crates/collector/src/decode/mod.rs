@@ -40,12 +40,32 @@ pub struct Undecodable {
     pub bytes: Vec<u8>,
 }
 
+/// The sizes that decoding keeps to. The pipeline's are [`Limits::PIPELINE`]; smaller ones let a short text reach every
+/// branch of a test.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// As [`PART_BYTES`]; at least 1.
+    pub(crate) part_bytes: usize,
+    /// As [`MAX_RECORD_BYTES`].
+    pub(crate) record_bytes: usize,
+    /// As [`KEPT_BYTES`].
+    pub(crate) kept_bytes: usize,
+}
+
+impl Limits {
+    pub(crate) const PIPELINE: Self = Self {
+        part_bytes: PART_BYTES,
+        record_bytes: MAX_RECORD_BYTES,
+        kept_bytes: KEPT_BYTES,
+    };
+}
+
 /// A part before it is counted into memory.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawPart {
-    first_record: u64,
-    text: Vec<u8>,
-    spans: Vec<RecordSpan>,
+    pub(crate) first_record: u64,
+    pub(crate) text: Vec<u8>,
+    pub(crate) spans: Vec<RecordSpan>,
 }
 
 impl RawPart {
@@ -86,21 +106,44 @@ pub struct Decoded {
     pub broken: Option<Error>,
 }
 
-/// Reads a whole blob that is in memory already, arriving in `pieces`. For tests, benches and fuzzing: the pipeline
-/// reads its blobs while they arrive.
+/// Reads a whole blob that is in memory already, arriving in `pieces`. For tests and benches: the pipeline reads its
+/// blobs while they arrive.
 #[must_use]
 pub fn decode_blob<'a>(tag: &Arc<BlobTag>, pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
-    let mut decoder = Decoder::new();
-    let mut decoded = Decoded {
-        parts: Vec::new(),
-        undecodable: Vec::new(),
-        broken: None,
-    };
+    let raw = decode_pieces(Limits::PIPELINE, pieces);
+    Decoded {
+        parts: raw
+            .parts
+            .into_iter()
+            .map(|part| part.into_part(Arc::clone(tag), None))
+            .collect(),
+        undecodable: raw.undecodable,
+        broken: raw.broken.map(|(error, _)| error),
+    }
+}
+
+/// Everything that one blob held, its parts not yet tied to a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RawDecoded {
+    pub(crate) parts: Vec<RawPart>,
+    pub(crate) undecodable: Vec<Undecodable>,
+    pub(crate) totals: Totals,
+    pub(crate) broken: Option<Broken>,
+}
+
+/// As [`decode_blob`], with limits of its own and for no blob in particular.
+pub(crate) fn decode_pieces<'a>(
+    limits: Limits,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> RawDecoded {
+    let mut decoder = Decoder::with_limits(limits);
+    let mut parts = Vec::new();
+    let mut undecodable = Vec::new();
     let mut pieces = pieces.into_iter();
     let mut piece: &[u8] = &[];
     loop {
         match decoder.advance() {
-            Advance::Part(part) => decoded.parts.push(part.into_part(Arc::clone(tag), None)),
+            Advance::Part(part) => parts.push(part),
             Advance::Grow(bytes) => decoder.grow(bytes),
             Advance::Broken => break,
             Advance::Read => {
@@ -117,15 +160,17 @@ pub fn decode_blob<'a>(tag: &Arc<BlobTag>, pieces: impl IntoIterator<Item = &'a 
                 piece = &piece[count..];
             }
         }
-        decoded.undecodable.extend(decoder.take_undecodable());
+        undecodable.extend(decoder.take_undecodable());
     }
-    let (last, _, broken) = decoder.finish();
-    decoded.undecodable.extend(decoder.take_undecodable());
-    decoded
-        .parts
-        .extend(last.map(|part| part.into_part(Arc::clone(tag), None)));
-    decoded.broken = broken.map(|(error, _)| error);
-    decoded
+    let (last, totals, broken) = decoder.finish();
+    undecodable.extend(decoder.take_undecodable());
+    parts.extend(last);
+    RawDecoded {
+        parts,
+        undecodable,
+        totals,
+        broken,
+    }
 }
 
 /// Where in the array the next byte stands.
@@ -158,6 +203,7 @@ pub(crate) enum Advance {
 /// [`Decoder::advance`] what to do next; at the end of the bytes, [`Decoder::finish`].
 #[derive(Debug)]
 pub(crate) struct Decoder {
+    limits: Limits,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that were written.
     filled: usize,
@@ -198,8 +244,13 @@ pub(crate) struct Totals {
 
 impl Decoder {
     pub(crate) fn new() -> Self {
+        Self::with_limits(Limits::PIPELINE)
+    }
+
+    fn with_limits(limits: Limits) -> Self {
         Self {
-            buffer: vec![0; PART_BYTES],
+            limits,
+            buffer: vec![0; limits.part_bytes],
             filled: 0,
             read: 0,
             spans: Vec::new(),
@@ -268,7 +319,10 @@ impl Decoder {
                 Some(skipping) => skipping.kept,
                 None => self.buffer[self.read..self.filled].to_vec(),
             };
-            (error, rest.into_iter().take(KEPT_BYTES).collect())
+            (
+                error,
+                rest.into_iter().take(self.limits.kept_bytes).collect(),
+            )
         });
         let part = (!self.spans.is_empty()).then(|| {
             let mut part = self.cut();
@@ -286,7 +340,7 @@ impl Decoder {
 
     /// Takes the records read so far out as a part; what is not read yet moves to a buffer of its own.
     fn cut(&mut self) -> RawPart {
-        let mut next = vec![0; PART_BYTES.max(self.filled - self.read)];
+        let mut next = vec![0; self.limits.part_bytes.max(self.filled - self.read)];
         let rest = &self.buffer[self.read..self.filled];
         next[..rest.len()].copy_from_slice(rest);
         self.filled = rest.len();
@@ -361,9 +415,10 @@ impl Decoder {
     fn read_element(&mut self) -> bool {
         let start = self.read;
         match json::walk(&self.buffer[start..self.filled]) {
-            Walk::Unfinished if self.filled - start >= MAX_RECORD_BYTES => {
+            Walk::Unfinished if self.filled - start >= self.limits.record_bytes => {
                 self.skip_from_here(format!(
-                    "longer than the {MAX_RECORD_BYTES} bytes that a record may have"
+                    "longer than the {} bytes that a record may have",
+                    self.limits.record_bytes
                 ));
             }
             Walk::Unfinished => return false,
@@ -415,7 +470,7 @@ impl Decoder {
         };
         let rest = &self.buffer[self.read..self.filled];
         let (taken, ended) = skipping.skipper.skip(rest);
-        let keep = taken.min(KEPT_BYTES - skipping.kept.len());
+        let keep = taken.min(self.limits.kept_bytes - skipping.kept.len());
         skipping.kept.extend_from_slice(&rest[..keep]);
         skipping.total_bytes += taken as u64;
         self.read += taken;

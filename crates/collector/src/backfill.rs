@@ -144,10 +144,6 @@ impl Work<'_> {
     async fn list(&self, microsoft: &Microsoft, content_type: ContentType) -> Result<(), Error> {
         let tenant = microsoft.tenant();
         let Self { ledger, clock, .. } = self;
-        // Only where nothing was ever listed: else it keeps what was said first.
-        ledger
-            .begin_listing(tenant, content_type, self.range.start())
-            .await?;
         for hour in hours(self.range) {
             if self.stop.is_cancelled() {
                 return Ok(());
@@ -178,6 +174,11 @@ impl Work<'_> {
                     progress.new_blobs += new;
                 });
             }
+            // Kept only where nothing was ever listed, and not said before that has once gone well: a content type
+            // without a subscription has no beginning.
+            ledger
+                .begin_listing(tenant, content_type, self.range.start())
+                .await?;
             let listing = Listing {
                 tenant,
                 content_type,

@@ -3,11 +3,14 @@
 //! Public and not behind a test flag, so that a backend or a wrapper in another crate runs the same suite. A check
 //! that fails panics, as a test does.
 
+mod compaction;
+mod coverage;
 mod discovery;
 mod leases;
 mod listing;
 mod naming;
 mod numbers;
+mod retrying;
 mod scene;
 mod settling;
 mod sinks;
@@ -84,5 +87,27 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Ledger>) -> Vec<&'static str> {
         numbers::the_summary_follows_a_blob_through_its_life,
         numbers::the_summary_adds_up_per_tenant_and_content_type,
         numbers::the_summary_knows_the_oldest_and_the_nearest,
+        coverage::listing_began_where_the_first_caller_said,
+        coverage::a_window_listed_again_has_the_numbers_of_the_last_time,
+        coverage::a_wider_window_absorbs_and_a_narrower_one_stands_beside,
+        coverage::coverage_shows_the_windows_of_the_range_and_no_others,
+        coverage::coverage_counts_the_blobs_of_the_range_by_their_state,
+        coverage::what_is_not_delivered_is_named_page_by_page,
+        coverage::unsettled_blobs_are_counted_by_the_hour_in_which_they_expire,
+        compaction::windows_are_merged_by_the_day_and_a_gap_stays,
+        compaction::delivered_blobs_are_forgotten_into_their_days_and_no_others,
+        compaction::a_forgotten_blob_is_not_brought_back,
+        compaction::small_steps_come_to_the_same,
+        retrying::a_retried_record_is_a_blob_of_its_own_until_it_is_delivered,
+        retrying::a_retried_record_that_nobody_could_decode_is_for_every_sink,
+        retrying::a_retried_record_that_is_refused_again_is_a_new_item,
+        retrying::a_retried_blob_comes_back_under_its_name,
+        retrying::a_blob_that_microsoft_no_longer_has_is_retried_from_its_bytes,
+        retrying::a_retried_blob_that_fails_again_is_a_new_item_with_the_bytes_there_are,
+        retrying::a_blob_gone_while_it_was_retried_keeps_its_bytes,
+        retrying::a_retried_blob_without_bytes_can_expire,
+        retrying::what_a_person_drops_leaves_its_trace,
+        retrying::what_is_being_retried_cannot_be_dropped,
+        retrying::a_name_that_somebody_has_taken_keeps_no_record_from_being_retried,
     ]
 }

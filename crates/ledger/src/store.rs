@@ -2,6 +2,7 @@
 
 pub mod azure;
 pub mod sqlite;
+mod windows;
 
 use jiff::Timestamp;
 

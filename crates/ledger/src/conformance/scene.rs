@@ -7,8 +7,8 @@ use activity_api::{ContentId, ContentType, TenantId, Window};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    AcknowledgedPart, Acknowledgement, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger,
-    Listing, SeenBlob, SeenVia, SinkCommit, SinkName,
+    AcknowledgedPart, Acknowledgement, Coverage, Delivery, Error, Lease, LeaseKey, LeaseRequest,
+    Ledger, Listing, SeenBlob, SeenVia, SinkCommit, SinkName,
 };
 
 /// The ledger that a check is given.
@@ -46,6 +46,18 @@ pub(super) fn blob(number: i64) -> SeenBlob {
     }
 }
 
+pub(super) fn window(start: i64, end: i64) -> Window {
+    Window::new(at(start), at(end)).expect("a window")
+}
+
+/// What is known of a range of tenant 1's, in seconds into the scene.
+pub(super) async fn coverage(ledger: &Subject, start: i64, end: i64) -> Coverage {
+    ledger
+        .coverage(tenant(1), ContentType::Exchange, window(start, end))
+        .await
+        .expect("read")
+}
+
 /// A window, from so many seconds into the scene to so many, listed with this many blobs.
 pub(super) fn listing(
     tenant: TenantId,
@@ -56,7 +68,7 @@ pub(super) fn listing(
     Listing {
         tenant,
         content_type,
-        window: Window::new(at(start), at(end)).expect("a window"),
+        window: window(start, end),
         blob_count,
     }
 }

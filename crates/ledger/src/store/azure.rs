@@ -5,16 +5,19 @@
 //!
 //! | row | what |
 //! |---|---|
-//! | `b-HASH` | that the blob is known, and how it ended; stays for good |
+//! | `b-HASH` | that the blob is known, when it was created, and how it ended; stays until compaction forgets it |
 //! | `d-EXPIRY-HASH` | everything that changes while it is unsettled; in the order in which blobs are leased |
 //! | `c-TYPE!N` | counts of settled blobs, in several rows that different processes write |
 //! | `l-TYPE` | which stretches were listed |
+//! | `a-TYPE` | where listing began |
+//! | `w-TYPE!START!END` | a window that was listed, or several merged by the day |
+//! | `y-TYPE!DAY` | totals of the delivered blobs of a day whose rows are no more |
 //!
 //! The first two are added in one transaction. The one that settles a blob takes the second away, notes the end in the
 //! first and adds to the counts: a settled blob cannot become pending again, and is counted once. A lease is a random
 //! token written into the second under its etag, so one worker gets it.
 //!
-//! Facts, sinks' positions, named counters and the list of tenants are in a partition of their own (`facts`), what is
+//! Facts, sinks' positions, named counters and the lists of tenants and sinks are in a partition of their own (`facts`), what is
 //! set aside is in another (`quarantined`).
 //!
 //! A request whose reply does not come may have been done. Every write therefore carries a random number, and a write
@@ -22,7 +25,9 @@
 
 mod announce;
 mod books;
+mod compact;
 mod counted;
+mod coverage;
 mod discover;
 mod door;
 mod facts;
@@ -30,11 +35,13 @@ mod leasing;
 mod listed;
 mod names;
 mod quarantined;
+mod retried;
 mod rows;
 mod settling;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::sync::Arc;
 
@@ -127,14 +134,8 @@ impl Ledger for AzureLedger {
         listed::begin_listing(&self.books, tenant, content_type, from).await
     }
 
-    async fn note_listed(&self, listing: Listing, _now: Timestamp) -> Result<(), Error> {
-        listed::note_listed(
-            &self.books,
-            listing.tenant,
-            listing.content_type,
-            listing.window,
-        )
-        .await
+    async fn note_listed(&self, listing: Listing, now: Timestamp) -> Result<(), Error> {
+        listed::note_listed(&self.books, &listing, now).await
     }
 
     async fn note_unlistable(
@@ -233,12 +234,12 @@ impl Ledger for AzureLedger {
         quarantined::bytes(&self.books, id).await
     }
 
-    async fn retry_quarantined(&self, _id: u64, _now: Timestamp) -> Result<bool, Error> {
-        Err(not_yet("retrying what is in quarantine"))
+    async fn retry_quarantined(&self, id: u64, now: Timestamp) -> Result<bool, Error> {
+        retried::retry(&self.books, id, now).await
     }
 
-    async fn drop_quarantined(&self, _id: u64, _why: &str, _now: Timestamp) -> Result<bool, Error> {
-        Err(not_yet("dropping what is in quarantine"))
+    async fn drop_quarantined(&self, id: u64, why: &str, now: Timestamp) -> Result<bool, Error> {
+        retried::drop_item(&self.books, id, why, now).await
     }
 
     async fn expire(&self, lease: Lease, reason: &str, now: Timestamp) -> Result<(), Error> {
@@ -271,22 +272,22 @@ impl Ledger for AzureLedger {
 
     async fn coverage(
         &self,
-        _tenant: TenantId,
-        _content_type: ContentType,
-        _range: Window,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
     ) -> Result<Coverage, Error> {
-        Err(not_yet("coverage"))
+        coverage::coverage(&self.books, tenant, content_type, range).await
     }
 
     async fn undelivered(
         &self,
-        _tenant: TenantId,
-        _content_type: ContentType,
-        _range: Window,
-        _after: Option<UndeliveredPlace>,
-        _max_count: usize,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+        after: Option<UndeliveredPlace>,
+        max_count: usize,
     ) -> Result<Vec<UndeliveredBlob>, Error> {
-        Err(not_yet("what is not delivered"))
+        coverage::undelivered(&self.books, tenant, content_type, range, after, max_count).await
     }
 
     async fn unknown(&self, names: Vec<BlobName>) -> Result<Vec<BlobName>, Error> {
@@ -294,21 +295,10 @@ impl Ledger for AzureLedger {
     }
 
     async fn unsettled_by_expiry(&self) -> Result<Vec<ExpiryBucket>, Error> {
-        Err(not_yet("what expires when"))
+        coverage::unsettled_by_expiry(&self.books).await
     }
 
-    async fn compact(&self, _before: Timestamp, _max_blobs: usize) -> Result<Compacted, Error> {
-        Err(not_yet("compacting"))
-    }
-}
-
-fn not_yet(what: &'static str) -> Error {
-    Error::Unavailable {
-        what,
-        source: Arc::new(NotInAzure),
+    async fn compact(&self, before: Timestamp, max_blobs: usize) -> Result<Compacted, Error> {
+        compact::compact(&self.books, before, max_blobs).await
     }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("a ledger in Azure Storage cannot do this")]
-struct NotInAzure;

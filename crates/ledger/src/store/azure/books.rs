@@ -15,11 +15,11 @@ use azure::storage::tables::Change;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use crate::{Error, LeaseKey};
+use crate::{Error, LeaseKey, SinkName};
 
 use super::door::{Door, refused};
-use super::names::{FACTS, SHARDS, between, known_row, partition_of, random};
-use super::rows::{DueRow, Known, State, Unsettled, corrupt};
+use super::names::{FACTS, SHARDS, between, known_row, partition_of, random, sink_row};
+use super::rows::{DueRow, Known, State, Unsettled, corrupt, corrupt_by, set_text, text};
 
 /// Rows of leased blobs kept in memory. More than any pipeline holds at once; what is forgotten is read again.
 const MAX_HELD: usize = 20_000;
@@ -44,6 +44,8 @@ pub(super) struct Books {
     held: Mutex<HashMap<(TenantId, u128), DueRow>>,
     known: Mutex<KnownBlobs>,
     tenants: Mutex<Tenants>,
+    /// Sinks that this process has put on the list.
+    sinks: Mutex<BTreeSet<SinkName>>,
     /// One lease at a time in a process: two would want the same blobs.
     pub(super) leasing: tokio::sync::Mutex<()>,
     /// Rows that only those of one shard write, with their etags. Held while they are written.
@@ -97,6 +99,7 @@ impl Books {
             held: Mutex::default(),
             known: Mutex::default(),
             tenants: Mutex::default(),
+            sinks: Mutex::default(),
             leasing: tokio::sync::Mutex::default(),
             counts: tokio::sync::Mutex::default(),
         }
@@ -184,6 +187,36 @@ impl Books {
         tenants.all.extend(all);
         tenants.read_at = Some(Instant::now());
         Ok(tenants.all.clone())
+    }
+
+    /// Adds a sink to the list of those that ever acknowledged anything: a record that is retried is not for them all.
+    pub(super) async fn register_sink(&self, sink: &SinkName) -> Result<(), Error> {
+        {
+            let sinks = self.sinks.lock().expect("nothing panics while it has it");
+            if sinks.contains(sink) {
+                return Ok(());
+            }
+        }
+        let mut row = Entity::new(FACTS, sink_row(sink.as_str()));
+        set_text(&mut row, "Name", sink.as_str());
+        self.put(row).await?;
+        let mut sinks = self.sinks.lock().expect("nothing panics while it has it");
+        sinks.insert(sink.clone());
+        Ok(())
+    }
+
+    /// Every sink that ever acknowledged anything, in order.
+    pub(super) async fn all_sinks(&self) -> Result<BTreeSet<SinkName>, Error> {
+        let rows = self.door.all(between(FACTS, "k-", "k."), "", usize::MAX);
+        let mut sinks = BTreeSet::new();
+        for row in rows.await? {
+            let name = text(&row.entity, "Name").unwrap_or_default();
+            sinks.insert(
+                name.parse()
+                    .map_err(|error| corrupt_by("a sink's name", error))?,
+            );
+        }
+        Ok(sinks)
     }
 
     /// Puts a row, whatever is there.

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use crate::store::stored;
 use crate::{BlobName, Error, SeenBlob, SeenVia};
 
-use super::announce;
 use super::books::{Books, MAX_RACES, TooManyRaces, together};
 use super::door::refused;
 use super::names::{known_row, number_of, partition_of, random};
 use super::rows::{DueRow, Known, State, Unsettled};
+use super::{announce, compact};
 
 /// Blobs added in one transaction, each with two rows.
 const BATCH: usize = 40;
@@ -37,6 +37,9 @@ pub(super) async fn note_seen(
     for seen in seen {
         let number = number_of(seen.content_type, &seen.content_id);
         if books.is_known(seen.tenant, number, seen.seen_via == SeenVia::Listing) {
+            continue;
+        }
+        if seen.expires_at <= now && compact::is_forgotten(books, &seen, number).await? {
             continue;
         }
         let noted = Noted { number, seen };
@@ -200,6 +203,8 @@ async fn believe_listing(
         ]
     };
     known.is_listed = true;
+    known.created_at = Some(blob.created_at);
+    known.expires_at = Some(blob.expires_at);
     known.state = State::Unsettled {
         due_row: blob.due_row(),
     };
@@ -245,6 +250,8 @@ fn unsettled(books: &Books, noted: &Noted, noted_by: u64, now: Timestamp) -> Uns
         token: 0,
         reason: String::new(),
         acknowledged: Vec::new(),
+        item: None,
+        is_part: false,
         written_by: noted_by,
     }
 }
@@ -255,6 +262,9 @@ fn additions(noted: &Noted, blob: &Unsettled, noted_by: u64) -> [Change; 2] {
         content_id: noted.seen.content_id.clone(),
         noted_by,
         is_listed: noted.seen.seen_via == SeenVia::Listing,
+        created_at: Some(blob.created_at),
+        expires_at: Some(blob.expires_at),
+        is_part: false,
         state: State::Unsettled {
             due_row: blob.due_row(),
         },

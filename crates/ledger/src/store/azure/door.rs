@@ -198,6 +198,15 @@ impl Door {
             .map_err(|error| refused("reading bytes", error))
     }
 
+    /// Takes the bytes under a name away. That they are gone already is as good.
+    pub(super) async fn delete_bytes(&self, name: &str) -> Result<(), Error> {
+        let draft = blobs::delete(&self.options.container, name);
+        match self.exchange(&draft, blobs::read_done).await? {
+            Ok(()) | Err(StorageError::NotFound | StorageError::NoContainer) => Ok(()),
+            Err(error) => Err(refused("deleting bytes", error)),
+        }
+    }
+
     /// Sends until there is an answer that will not change by asking again.
     async fn exchange<T>(
         &self,

@@ -89,7 +89,7 @@ fn leased(blob: &Unsettled) -> Result<Lease, Error> {
         attempts: blob.attempts,
         leased_until: to_instant(blob.leased_until)?,
         acknowledged: blob.acknowledged.clone(),
-        item: None,
+        item: blob.item,
     })
 }
 

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use activity_api::{ContentType, TenantId, Window};
+use activity_api::{ContentType, TenantId};
 use azure::storage::Error as StorageError;
 use azure::storage::entity::{Entity, Value};
 use azure::storage::tables::Change;
 use jiff::Timestamp;
 
 use crate::store::stored;
-use crate::{Error, ListedStretch};
+use crate::store::windows::StoredWindow;
+use crate::{Error, ListedStretch, Listing};
 
 use super::books::{Books, MAX_RACES, TooManyRaces};
 use super::door::refused;
 use super::names::{began_row, listed_row, partition_of};
 use super::rows::{corrupt, corrupt_by, instant, set_instant, set_text, text, to_instant};
+use super::windows;
 
 /// Stretches kept: one ends where a gap begins, and a year of a gap a day is far fewer. Beyond it the oldest are
 /// dropped, which shows as more not listed than there is.
@@ -100,12 +102,14 @@ pub(super) async fn begin_listing(
 
 pub(super) async fn note_listed(
     books: &Books,
-    tenant: TenantId,
-    content_type: ContentType,
-    window: Window,
+    listing: &Listing,
+    now: Timestamp,
 ) -> Result<(), Error> {
+    let (tenant, content_type) = (listing.tenant, listing.content_type);
     books.register(tenant).await?;
-    let (start, end) = (stored(window.start()), stored(window.end()));
+    let window = StoredWindow::new(listing, stored(now));
+    let (start, end) = window.bounds();
+    windows::note(books, tenant, content_type, window).await?;
     amend(books, tenant, content_type, |listed| {
         let mut listed = listed.unwrap_or_default();
         listed.note(start, end);
@@ -172,6 +176,18 @@ async fn read(books: &Books, tenant: TenantId, content_type: ContentType) -> Res
         .get(&partition_of(tenant), &listed_row(content_type))
         .await?;
     row.map_or(Ok(Listed::default()), |row| Listed::read(&row.entity))
+}
+
+/// Whether a time lies in what was listed.
+pub(super) async fn is_listed(
+    books: &Books,
+    tenant: TenantId,
+    content_type: ContentType,
+    at: i64,
+) -> Result<bool, Error> {
+    let listed = read(books, tenant, content_type).await?;
+    let mut stretches = listed.stretches.into_iter();
+    Ok(stretches.any(|(from, to)| from <= at && at < to))
 }
 
 pub(super) async fn listed_until(

@@ -58,8 +58,7 @@ const BEFORE_1970: i64 = 400_000_000_000_000;
 
 /// The row of an unsettled blob.
 pub(super) fn due_row(expires_at: Timestamp, number: u128) -> String {
-    let place = stored(expires_at).saturating_add(BEFORE_1970).max(0);
-    format!("d-{place:016}-{number:032x}")
+    format!("d-{}-{number:032x}", place_of(stored(expires_at)))
 }
 
 /// A row of counts of settled blobs.
@@ -75,6 +74,48 @@ pub(super) fn began_row(content_type: ContentType) -> String {
 /// The row of listed stretches.
 pub(super) fn listed_row(content_type: ContentType) -> String {
     format!("l-{}", content_type.as_str())
+}
+
+/// A time as it stands in keys: all of the same length, so that they sort.
+fn place_of(milliseconds: i64) -> String {
+    let place = milliseconds.saturating_add(BEFORE_1970).max(0);
+    format!("{place:016}")
+}
+
+/// When the blob of such a row expires, in milliseconds.
+pub(super) fn expiry_of(due_row: &str) -> Option<i64> {
+    let place: i64 = due_row.strip_prefix("d-")?.get(..16)?.parse().ok()?;
+    Some(place - BEFORE_1970)
+}
+
+/// The row of a listed window.
+pub(super) fn window_row(content_type: ContentType, (start, end): (i64, i64)) -> String {
+    format!(
+        "{}{}!{}",
+        windows_of(content_type),
+        place_of(start),
+        place_of(end)
+    )
+}
+
+/// What the rows of all listed windows begin with.
+pub(super) fn windows_of(content_type: ContentType) -> String {
+    format!("w-{}!", content_type.as_str())
+}
+
+/// What the rows of those begin with that start at this time.
+pub(super) fn windows_from(content_type: ContentType, start: i64) -> String {
+    format!("{}{}", windows_of(content_type), place_of(start))
+}
+
+/// The row of what was forgotten of a day.
+pub(super) fn day_row(content_type: ContentType, day: i64) -> String {
+    format!("y-{}!{}", content_type.as_str(), place_of(day))
+}
+
+/// The row that says that a sink has acknowledged something.
+pub(super) fn sink_row(name: &str) -> String {
+    format!("k-{}", escaped(name))
 }
 
 /// Text in the alphabet of keys. Escapes of a beginning are the beginning of the whole text's escapes.

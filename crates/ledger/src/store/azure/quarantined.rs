@@ -7,20 +7,21 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use activity_api::{ContentType, TenantId};
+use activity_api::{ContentId, ContentType, TenantId};
 use azure::storage::Error as StorageError;
 use azure::storage::entity::{Entity, Stored, Value};
-use azure::storage::tables::Change;
+use azure::storage::tables::{Change, MAX_PAGE, Query, quoted};
 use jiff::Timestamp;
 
-use crate::{Error, QuarantinedItem, QuarantinedRecord};
+use crate::quarantine::DROPPED;
+use crate::{Error, QuarantinedItem, QuarantinedRecord, SinkName};
 
 use super::books::{Books, MAX_RACES, TooManyRaces, together};
 use super::door::refused;
-use super::names::{QUARANTINED, between, hash};
+use super::names::{QUARANTINED, between, hash, number_of};
 use super::rows::{
-    content_id, content_type, corrupt, corrupt_by, instant, number, set_instant, set_number,
-    set_text, text,
+    content_id, content_type, corrupt, corrupt_by, instant, later_number, number, set_instant,
+    set_number, set_text, text,
 };
 
 /// Items added in one transaction: with their bytes far below its 4 MiB.
@@ -59,19 +60,13 @@ pub(super) async fn set_blob_aside(
 
 impl Item {
     fn new(record: QuarantinedRecord, is_whole_blob: bool) -> Self {
-        let sink = record.sink.as_ref().map_or("", |sink| sink.as_str());
-        let index = if is_whole_blob {
-            String::new()
-        } else {
-            record.record_index.to_string()
-        };
-        let identity = hash(&[
-            record.tenant.to_string().as_bytes(),
-            record.content_type.as_str().as_bytes(),
-            record.content_id.as_str().as_bytes(),
-            index.as_bytes(),
-            sink.as_bytes(),
-        ]);
+        let identity = identity(
+            record.tenant,
+            record.content_type,
+            &record.content_id,
+            (!is_whole_blob).then_some(record.record_index),
+            record.sink.as_ref(),
+        );
         Self {
             record,
             is_whole_blob,
@@ -80,8 +75,40 @@ impl Item {
     }
 
     fn identity_row(&self) -> String {
-        format!("i-{:032x}", self.identity)
+        identity_row(self.identity)
     }
+
+    fn identity_of(item: &QuarantinedItem) -> u128 {
+        let sink = item.sink.as_ref();
+        identity(
+            item.tenant,
+            item.content_type,
+            &item.content_id,
+            item.record_index,
+            sink,
+        )
+    }
+}
+
+fn identity(
+    tenant: TenantId,
+    content_type: ContentType,
+    content_id: &ContentId,
+    record_index: Option<u64>,
+    sink: Option<&SinkName>,
+) -> u128 {
+    let index = record_index.map_or(String::new(), |index| index.to_string());
+    hash(&[
+        tenant.to_string().as_bytes(),
+        content_type.as_str().as_bytes(),
+        content_id.as_str().as_bytes(),
+        index.as_bytes(),
+        sink.map_or("", |sink| sink.as_str()).as_bytes(),
+    ])
+}
+
+fn identity_row(identity: u128) -> String {
+    format!("i-{identity:032x}")
 }
 
 async fn set_items_aside(books: &Books, items: Vec<Item>, now: Timestamp) -> Result<(), Error> {
@@ -114,11 +141,13 @@ async fn set_chunk_aside(
         if chunk.is_empty() {
             return Ok(());
         }
-        let mut counted: BTreeMap<String, (TenantId, ContentType, u64)> = BTreeMap::new();
-        for item in chunk.iter().filter(|item| !item.is_whole_blob) {
+        let mut counted: BTreeMap<String, (TenantId, ContentType, Added)> = BTreeMap::new();
+        for item in &chunk {
             let (tenant, content_type) = (item.record.tenant, item.record.content_type);
             let entry = counted.entry(count_row(tenant, content_type));
-            entry.or_insert((tenant, content_type, 0)).2 += 1;
+            let (.., added) = entry.or_insert((tenant, content_type, Added::default()));
+            added.records += i64::from(!item.is_whole_blob);
+            added.bytes += item.byte_count();
         }
         let mut names: Vec<&str> = counted.keys().map(String::as_str).collect();
         names.push(SEQUENCE);
@@ -146,11 +175,7 @@ async fn set_chunk_aside(
         changes.push(replaced(known(SEQUENCE), &sequence));
         kept.push(sequence);
         for (name, (tenant, content_type, added)) in &counted {
-            let before = known(name).map_or(Ok(0), |row| number(&row.entity, "Count"))?;
-            let mut entity = Entity::new(QUARANTINED, name);
-            set_text(&mut entity, "Tenant", &tenant.to_string());
-            set_text(&mut entity, "Type", content_type.as_str());
-            set_number(&mut entity, "Count", before.saturating_add(*added));
+            let entity = count_entity(known(name), *tenant, *content_type, *added)?;
             changes.push(replaced(known(name), &entity));
             kept.push(entity);
         }
@@ -180,6 +205,52 @@ async fn set_chunk_aside(
 
 /// The row with the last number that was given out.
 const SEQUENCE: &str = "s";
+
+/// What a transaction adds to the counts of a tenant and content type, or takes from them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Added {
+    records: i64,
+    bytes: i64,
+    dropped: i64,
+}
+
+/// What is in quarantine of a tenant and content type.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Single records.
+    pub(super) records: u64,
+    /// Bytes of records and blobs.
+    pub(super) bytes: u64,
+    /// Single records that a person dropped.
+    pub(super) dropped: u64,
+}
+
+impl Counts {
+    fn read(entity: &Entity) -> Result<Self, Error> {
+        Ok(Self {
+            records: number(entity, "Count")?,
+            bytes: later_number(entity, "Bytes"),
+            dropped: later_number(entity, "Dropped"),
+        })
+    }
+}
+
+fn count_entity(
+    known: Option<&Stored>,
+    tenant: TenantId,
+    content_type: ContentType,
+    added: Added,
+) -> Result<Entity, Error> {
+    let before = known.map_or(Ok(Counts::default()), |row| Counts::read(&row.entity))?;
+    let mut entity = Entity::new(QUARANTINED, count_row(tenant, content_type));
+    set_text(&mut entity, "Tenant", &tenant.to_string());
+    set_text(&mut entity, "Type", content_type.as_str());
+    let plus = |before: u64, added: i64| before.saturating_add_signed(added);
+    set_number(&mut entity, "Count", plus(before.records, added.records));
+    set_number(&mut entity, "Bytes", plus(before.bytes, added.bytes));
+    set_number(&mut entity, "Dropped", plus(before.dropped, added.dropped));
+    Ok(entity)
+}
 
 fn count_row(tenant: TenantId, content_type: ContentType) -> String {
     format!("n-{tenant}-{}", content_type.as_str())
@@ -223,6 +294,10 @@ impl Item {
         format!("{:032x}/{digest:032x}", self.identity)
     }
 
+    fn byte_count(&self) -> i64 {
+        i64::try_from(self.record.bytes.len()).unwrap_or(i64::MAX)
+    }
+
     fn to_entity(&self, id: u64, now: Timestamp) -> Entity {
         let record = &self.record;
         let mut entity = Entity::new(QUARANTINED, item_row(id));
@@ -243,6 +318,7 @@ impl Item {
             &reason[..reason.floor_char_boundary(MAX_REASON)],
         );
         set_instant(&mut entity, "At", now);
+        set_number(&mut entity, "ByteCount", record.bytes.len() as u64);
         if record.bytes.len() > MAX_INLINE {
             set_text(&mut entity, "BytesAt", &self.bytes_name());
         } else {
@@ -256,28 +332,78 @@ fn item_row(id: u64) -> String {
     format!("q-{id:020}")
 }
 
+/// All of an item but its bytes.
+const SELECT: &str =
+    "PartitionKey,RowKey,Number,Tenant,Type,Id,Index,Sink,Reason,At,ByteCount,RetriedAt,DroppedAt";
+
+/// An item without its bytes.
+pub(super) struct Found {
+    pub(super) item: QuarantinedItem,
+    pub(super) is_dropped: bool,
+}
+
 pub(super) async fn list(
     books: &Books,
     after: u64,
     max_count: usize,
 ) -> Result<Vec<QuarantinedItem>, Error> {
-    if max_count == 0 {
-        return Ok(Vec::new());
+    let mut items: Vec<QuarantinedItem> = Vec::new();
+    let mut query = Query {
+        filter: between(QUARANTINED, &item_row(after.saturating_add(1)), "q."),
+        select: SELECT,
+        max_count: max_count.clamp(1, MAX_PAGE),
+        continuation: None,
+    };
+    while items.len() < max_count {
+        let (rows, continuation) = books.door.page(&query).await?;
+        for row in rows {
+            let found = read_item(&row.entity)?;
+            if !found.is_dropped && items.len() < max_count {
+                items.push(found.item);
+            }
+        }
+        if continuation.is_none() {
+            break;
+        }
+        query.continuation = continuation;
     }
-    let from = item_row(after.saturating_add(1));
-    let rows = books
-        .door
-        .all(between(QUARANTINED, &from, "q."), "", max_count)
-        .await?;
+    Ok(items)
+}
+
+/// Everything that is or was set aside of a tenant and content type, dropped items included.
+pub(super) async fn all_of(
+    books: &Books,
+    tenant: TenantId,
+    content_type: ContentType,
+) -> Result<Vec<Found>, Error> {
+    let filter = format!(
+        "{} and Tenant eq {} and Type eq {}",
+        between(QUARANTINED, "q-", "q."),
+        quoted(&tenant.to_string()),
+        quoted(content_type.as_str())
+    );
+    let rows = books.door.all(filter, SELECT, usize::MAX).await?;
     rows.iter().map(|row| read_item(&row.entity)).collect()
 }
 
-fn read_item(entity: &Entity) -> Result<QuarantinedItem, Error> {
+/// The blobs of which something is or was set aside.
+pub(super) async fn blobs_with_items(books: &Books) -> Result<HashSet<(TenantId, u128)>, Error> {
+    let filter = between(QUARANTINED, "q-", "q.");
+    let rows = books.door.all(filter, SELECT, usize::MAX).await?;
+    let named = rows.iter().map(|row| {
+        let entity = &row.entity;
+        let number = number_of(content_type(entity)?, &content_id(entity)?);
+        Ok((tenant(entity)?, number))
+    });
+    named.collect()
+}
+
+fn read_item(entity: &Entity) -> Result<Found, Error> {
     let sink = text(entity, "Sink")
         .map(|name| name.parse())
         .transpose()
         .map_err(|error| corrupt_by("a sink's name", error))?;
-    Ok(QuarantinedItem {
+    let item = QuarantinedItem {
         id: number(entity, "Number")?,
         tenant: tenant(entity)?,
         content_type: content_type(entity)?,
@@ -285,14 +411,40 @@ fn read_item(entity: &Entity) -> Result<QuarantinedItem, Error> {
         record_index: entity.int64("Index").map(i64::cast_unsigned),
         sink,
         reason: text(entity, "Reason").unwrap_or_default(),
-        byte_count: entity.binary("Bytes").map_or(0, <[u8]>::len) as u64,
+        byte_count: later_number(entity, "ByteCount"),
         quarantined_at: instant(entity, "At")?,
-        is_retried: false,
+        is_retried: entity.int64("RetriedAt").is_some(),
+    };
+    Ok(Found {
+        item,
+        is_dropped: entity.int64("DroppedAt").is_some(),
     })
 }
 
+/// An item that was not dropped.
+pub(super) async fn find(books: &Books, id: u64) -> Result<Option<QuarantinedItem>, Error> {
+    let row = books.door.get(QUARANTINED, &item_row(id)).await?;
+    let found = row.map(|row| read_item(&row.entity)).transpose()?;
+    Ok(found
+        .filter(|found| !found.is_dropped)
+        .map(|found| found.item))
+}
+
+pub(super) async fn has_bytes(books: &Books, id: u64) -> Result<bool, Error> {
+    let row = books.door.get(QUARANTINED, &item_row(id)).await?;
+    Ok(row.is_some_and(|row| has_any(&row.entity)))
+}
+
+fn has_any(entity: &Entity) -> bool {
+    entity.properties.contains_key("BytesAt")
+        || entity
+            .binary("Bytes")
+            .is_some_and(|bytes| !bytes.is_empty())
+}
+
 pub(super) async fn bytes(books: &Books, id: u64) -> Result<Option<Vec<u8>>, Error> {
-    let Some(row) = books.door.get(QUARANTINED, &item_row(id)).await? else {
+    let row = books.door.get(QUARANTINED, &item_row(id)).await?;
+    let Some(row) = row.filter(|row| row.entity.int64("DroppedAt").is_none()) else {
         return Ok(None);
     };
     match (row.entity.binary("Bytes"), text(&row.entity, "BytesAt")) {
@@ -311,22 +463,240 @@ fn tenant(entity: &Entity) -> Result<TenantId, Error> {
         .map_err(|error| corrupt_by("a tenant's id", error))
 }
 
-/// How many records of each tenant and content type are set aside.
-pub(super) async fn record_counts(
+/// What is in quarantine of each tenant and content type.
+pub(super) async fn counts(books: &Books) -> Result<Vec<(TenantId, ContentType, Counts)>, Error> {
+    let filter = between(QUARANTINED, "n-", "n.");
+    let rows = books.door.all(filter, "", usize::MAX).await?;
+    let counts = rows.iter().map(|row| {
+        let entity = &row.entity;
+        Ok((
+            tenant(entity)?,
+            content_type(entity)?,
+            Counts::read(entity)?,
+        ))
+    });
+    counts.collect()
+}
+
+/// Notes since when an item is being retried, or that it no longer is. One that is gone is let be.
+pub(super) async fn note_retried(
     books: &Books,
-) -> Result<Vec<(TenantId, ContentType, u64)>, Error> {
-    let rows = books
-        .door
-        .all(between(QUARANTINED, "n-", "n."), "", usize::MAX)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let entity = &row.entity;
-            Ok((
-                tenant(entity)?,
-                content_type(entity)?,
-                number(entity, "Count")?,
-            ))
-        })
-        .collect()
+    id: u64,
+    since: Option<Timestamp>,
+) -> Result<(), Error> {
+    for _ in 0..MAX_RACES {
+        let Some(row) = books.door.get(QUARANTINED, &item_row(id)).await? else {
+            return Ok(());
+        };
+        let mut entity = without_timestamp(row.entity);
+        if since.is_some() == entity.int64("RetriedAt").is_some() {
+            return Ok(());
+        }
+        entity.properties.remove("RetriedAt");
+        if let Some(since) = since {
+            set_instant(&mut entity, "RetriedAt", since);
+        }
+        let replace = Change::Replace {
+            entity,
+            etag: row.etag,
+        };
+        match books.door.change(&replace).await? {
+            Ok(_) => return Ok(()),
+            Err(StorageError::Changed | StorageError::NotFound) => {}
+            Err(error) => return Err(refused("noting a retry", error)),
+        }
+    }
+    Err(Error::Busy(Arc::new(TooManyRaces)))
+}
+
+/// The service's own property is not to be written.
+fn without_timestamp(mut entity: Entity) -> Entity {
+    entity.properties.remove("Timestamp");
+    entity
+}
+
+/// Takes an item out whose retry is settled. One that is gone is gone.
+pub(super) async fn take_out(books: &Books, id: u64) -> Result<(), Error> {
+    change_item(books, id, |entity| {
+        let item = read_item(&entity)?.item;
+        let identity = Item::identity_of(&item);
+        let changes = vec![Change::Delete {
+            partition: QUARANTINED.to_owned(),
+            row: identity_row(identity),
+            etag: "*".into(),
+        }];
+        Ok(Some((None, changes, removal(&item, 0))))
+    })
+    .await
+    .map(|_| ())
+}
+
+/// Leaves of an item that it was there and why, and gives false when that was done before.
+pub(super) async fn drop_bytes(books: &Books, id: u64, now: Timestamp) -> Result<bool, Error> {
+    change_item(books, id, |mut entity| {
+        let found = read_item(&entity)?;
+        if found.is_dropped {
+            return Ok(None);
+        }
+        for name in ["Bytes", "BytesAt", "RetriedAt"] {
+            entity.properties.remove(name);
+        }
+        set_number(&mut entity, "ByteCount", 0);
+        set_instant(&mut entity, "DroppedAt", now);
+        let reason = format!("{DROPPED}{}", found.item.reason);
+        set_text(&mut entity, "Reason", &reason);
+        Ok(Some((Some(entity), Vec::new(), removal(&found.item, 1))))
+    })
+    .await
+}
+
+/// What the counts lose with an item.
+fn removal(item: &QuarantinedItem, dropped: i64) -> Added {
+    let record = i64::from(item.record_index.is_some());
+    Added {
+        records: -record,
+        bytes: -i64::try_from(item.byte_count).unwrap_or(i64::MAX),
+        dropped: record * dropped,
+    }
+}
+
+/// An item's next state, or none when it goes; further changes; and what the counts gain.
+type ItemChange = Option<(Option<Entity>, Vec<Change>, Added)>;
+
+/// Changes an item's row and the counts in one transaction, and deletes bytes that no row has any more. Gives false when
+/// there is no such item, or nothing to change.
+async fn change_item(
+    books: &Books,
+    id: u64,
+    change: impl Fn(Entity) -> Result<ItemChange, Error>,
+) -> Result<bool, Error> {
+    let mut rows = books.counts.lock().await;
+    for _ in 0..MAX_RACES {
+        let Some(row) = books.door.get(QUARANTINED, &item_row(id)).await? else {
+            return Ok(false);
+        };
+        let bytes_at = text(&row.entity, "BytesAt");
+        let (tenant, content_type) = (tenant(&row.entity)?, content_type(&row.entity)?);
+        let Some((next, mut changes, added)) = change(without_timestamp(row.entity))? else {
+            return Ok(false);
+        };
+        let keeps_bytes = next
+            .as_ref()
+            .is_some_and(|next| next.properties.contains_key("BytesAt"));
+        changes.push(match next {
+            Some(entity) => Change::Replace {
+                entity,
+                etag: row.etag,
+            },
+            None => Change::Delete {
+                partition: QUARANTINED.to_owned(),
+                row: item_row(id),
+                etag: row.etag,
+            },
+        });
+        let name = count_row(tenant, content_type);
+        // Read anew: what is in memory belongs to those who add.
+        rows.remove(&(QUARANTINED.to_owned(), name.clone()));
+        let known = books.door.get(QUARANTINED, &name).await?;
+        let counted = count_entity(known.as_ref(), tenant, content_type, added)?;
+        changes.push(replaced(known.as_ref(), &counted));
+        match books.door.batch(&changes).await? {
+            Ok(_) => {
+                if let Some(name) = bytes_at.filter(|_| !keeps_bytes) {
+                    books.door.delete_bytes(&name).await?;
+                }
+                return Ok(true);
+            }
+            Err(StorageError::AlreadyExists | StorageError::Changed | StorageError::NotFound) => {}
+            Err(error) => return Err(refused("changing what is set aside", error)),
+        }
+    }
+    Err(Error::Busy(Arc::new(TooManyRaces)))
+}
+
+/// Sets a blob aside again that was being retried: the new item takes the old one's place, with its bytes where there
+/// are no new ones.
+pub(super) async fn replace_blob(
+    books: &Books,
+    old: u64,
+    record: QuarantinedRecord,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut record = record;
+    if record.bytes.is_empty() {
+        record.bytes = bytes(books, old).await?.unwrap_or_default();
+    }
+    let item = Item::new(record, true);
+    if let Some(found) = find(books, old).await?
+        && Item::identity_of(&found) == item.identity
+    {
+        let large = item.record.bytes.len() > MAX_INLINE;
+        if large {
+            keep_large_bytes(books, &[&item]).await?;
+        }
+        return replace_same(books, &found, &item, now).await;
+    }
+    // The record that it was made of leaves when there is something in its place.
+    set_items_aside(books, vec![item], now).await?;
+    take_out(books, old).await
+}
+
+/// One transaction, in which the old item goes and the new one comes: they have one name.
+async fn replace_same(
+    books: &Books,
+    old: &QuarantinedItem,
+    item: &Item,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut rows = books.counts.lock().await;
+    for _ in 0..MAX_RACES {
+        let Some(row) = books.door.get(QUARANTINED, &item_row(old.id)).await? else {
+            // By an earlier try.
+            return Ok(());
+        };
+        let (tenant, content_type) = (old.tenant, old.content_type);
+        let name = count_row(tenant, content_type);
+        for row in [SEQUENCE, &name] {
+            rows.remove(&(QUARANTINED.to_owned(), row.to_owned()));
+        }
+        let sequence = books.door.get(QUARANTINED, SEQUENCE).await?;
+        let last = sequence
+            .as_ref()
+            .map_or(Ok(0), |row| number(&row.entity, "Last"))?;
+        let known = books.door.get(QUARANTINED, &name).await?;
+        let mut next = Entity::new(QUARANTINED, SEQUENCE);
+        set_number(&mut next, "Last", last + 1);
+        let added = Added {
+            bytes: item.byte_count() - i64::try_from(old.byte_count).unwrap_or(i64::MAX),
+            ..Added::default()
+        };
+        let mut identity = Entity::new(QUARANTINED, item.identity_row());
+        set_number(&mut identity, "Item", last + 1);
+        let counted = count_entity(known.as_ref(), tenant, content_type, added)?;
+        let entity = item.to_entity(last + 1, now);
+        let bytes_at = text(&row.entity, "BytesAt");
+        let is_kept = bytes_at == text(&entity, "BytesAt");
+        let changes = [
+            Change::Delete {
+                partition: QUARANTINED.to_owned(),
+                row: item_row(old.id),
+                etag: row.etag,
+            },
+            Change::Insert(entity),
+            Change::Put(identity),
+            replaced(sequence.as_ref(), &next),
+            replaced(known.as_ref(), &counted),
+        ];
+        match books.door.batch(&changes).await? {
+            Ok(_) => {
+                if let Some(name) = bytes_at.filter(|_| !is_kept) {
+                    books.door.delete_bytes(&name).await?;
+                }
+                return Ok(());
+            }
+            Err(StorageError::AlreadyExists | StorageError::Changed | StorageError::NotFound) => {}
+            Err(error) => return Err(refused("setting a blob aside", error)),
+        }
+    }
+    Err(Error::Busy(Arc::new(TooManyRaces)))
 }

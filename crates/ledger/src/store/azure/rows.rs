@@ -27,6 +27,11 @@ pub(super) struct Known {
     pub(super) noted_by: u64,
     /// Whether what is known of it comes from a listing.
     pub(super) is_listed: bool,
+    /// Of rows that were written before this was kept, not known.
+    pub(super) created_at: Option<Timestamp>,
+    pub(super) expires_at: Option<Timestamp>,
+    /// Whether it was made to retry a single record: it is in no total.
+    pub(super) is_part: bool,
     pub(super) state: State,
 }
 
@@ -50,6 +55,12 @@ pub(super) struct End {
     pub(super) record_count: u64,
     pub(super) byte_count: u64,
     pub(super) quarantined_count: u64,
+    /// How often it was tried.
+    pub(super) attempts: u32,
+    /// Of a quarantined blob, where to fetch it again; else empty.
+    pub(super) uri: String,
+    /// Of a quarantined blob, the sinks that have all of it, as one text.
+    pub(super) whole: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,16 +68,27 @@ pub(super) enum EndKind {
     Delivered,
     Quarantined,
     Expired,
+    Dropped,
 }
 
 impl EndKind {
-    const ALL: [Self; 3] = [Self::Delivered, Self::Quarantined, Self::Expired];
+    const ALL: [Self; 4] = [
+        Self::Delivered,
+        Self::Quarantined,
+        Self::Expired,
+        Self::Dropped,
+    ];
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Quarantined => "quarantined",
             Self::Expired => "expired",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -82,6 +104,15 @@ impl Known {
         set_text(&mut entity, "Id", self.content_id.as_str());
         set_number(&mut entity, "NotedBy", self.noted_by);
         entity.set("Listed", Value::Bool(self.is_listed));
+        if let Some(created_at) = self.created_at {
+            set_instant(&mut entity, "CreatedAt", created_at);
+        }
+        if let Some(expires_at) = self.expires_at {
+            set_instant(&mut entity, "ExpiresAt", expires_at);
+        }
+        if self.is_part {
+            entity.set("IsPart", Value::Bool(true));
+        }
         match &self.state {
             State::Unsettled { due_row } => set_text(&mut entity, "Due", due_row),
             State::Settled(end) => {
@@ -92,6 +123,13 @@ impl Known {
                 set_number(&mut entity, "Records", end.record_count);
                 set_number(&mut entity, "Bytes", end.byte_count);
                 set_number(&mut entity, "Quarantined", end.quarantined_count);
+                set_number(&mut entity, "Attempts", end.attempts.into());
+                if !end.uri.is_empty() {
+                    set_text(&mut entity, "Uri", &end.uri);
+                }
+                if !end.whole.is_empty() {
+                    set_text(&mut entity, "Whole", &end.whole);
+                }
             }
         }
         entity
@@ -103,23 +141,26 @@ impl Known {
                 due_row: text(entity, "Due").ok_or_else(|| corrupt("a blob without a state"))?,
             },
             Some(end) => State::Settled(End {
-                kind: EndKind::ALL
-                    .into_iter()
-                    .find(|kind| kind.as_str() == end)
-                    .ok_or_else(|| corrupt("a blob's end"))?,
+                kind: EndKind::parse(&end).ok_or_else(|| corrupt("a blob's end"))?,
                 token: number(entity, "EndedBy")?,
                 at: instant(entity, "EndedAt")?,
                 reason: text(entity, "Reason").unwrap_or_default(),
                 record_count: number(entity, "Records")?,
                 byte_count: number(entity, "Bytes")?,
                 quarantined_count: number(entity, "Quarantined")?,
+                attempts: small_number(entity, "Attempts"),
+                uri: text(entity, "Uri").unwrap_or_default(),
+                whole: text(entity, "Whole").unwrap_or_default(),
             }),
         };
         Ok(Self {
             content_type: content_type(entity)?,
             content_id: content_id(entity)?,
             noted_by: number(entity, "NotedBy")?,
-            is_listed: entity.properties.get("Listed") == Some(&Value::Bool(true)),
+            is_listed: is_set(entity, "Listed"),
+            created_at: known_instant(entity, "CreatedAt")?,
+            expires_at: known_instant(entity, "ExpiresAt")?,
+            is_part: is_set(entity, "IsPart"),
             state,
         })
     }
@@ -149,6 +190,10 @@ pub(super) struct Unsettled {
     pub(super) reason: String,
     /// Ordered.
     pub(super) acknowledged: Vec<(SinkName, AcknowledgedPart)>,
+    /// The item of quarantine that it retries.
+    pub(super) item: Option<u64>,
+    /// Whether it was made for that, of a single record.
+    pub(super) is_part: bool,
     /// Names the write that made it so.
     pub(super) written_by: u64,
 }
@@ -202,7 +247,7 @@ impl Unsettled {
     }
 
     /// The sinks that have all of it, as one text: equal for equal sets.
-    fn whole_sinks(&self) -> String {
+    pub(super) fn whole_sinks(&self) -> String {
         whole_sinks(
             self.acknowledged
                 .iter()
@@ -228,6 +273,12 @@ impl Unsettled {
         set_text(&mut entity, "Whole", &self.whole_sinks());
         set_text(&mut entity, "Acknowledged", &self.written_parts());
         set_number(&mut entity, "WrittenBy", self.written_by);
+        if let Some(item) = self.item {
+            set_number(&mut entity, "Item", item);
+        }
+        if self.is_part {
+            entity.set("IsPart", Value::Bool(true));
+        }
         entity
     }
 
@@ -290,13 +341,15 @@ impl Unsettled {
             uri: text(entity, "Uri").unwrap_or_default(),
             created_at: instant(entity, "CreatedAt")?,
             expires_at: instant(entity, "ExpiresAt")?,
-            attempts: u32::try_from(number(entity, "Attempts")?).unwrap_or(u32::MAX),
+            attempts: small_number(entity, "Attempts"),
             not_before: milliseconds("NotBefore")?,
             leased_until: milliseconds("LeasedUntil")?,
             announced_until: milliseconds("AnnouncedUntil")?,
             token: number(entity, "Token")?,
             reason: text(entity, "Reason").unwrap_or_default(),
             acknowledged,
+            item: entity.int64("Item").map(i64::cast_unsigned),
+            is_part: is_set(entity, "IsPart"),
             written_by: number(entity, "WrittenBy")?,
         })
     }
@@ -381,6 +434,23 @@ pub(super) fn number(entity: &Entity, name: &str) -> Result<u64, Error> {
         .int64(name)
         .map(i64::cast_unsigned)
         .ok_or_else(|| corrupt("a stored number"))
+}
+
+/// A number that rows of earlier programs lack: 0 there.
+pub(super) fn later_number(entity: &Entity, name: &str) -> u64 {
+    entity.int64(name).map_or(0, i64::cast_unsigned)
+}
+
+fn small_number(entity: &Entity, name: &str) -> u32 {
+    u32::try_from(later_number(entity, name)).unwrap_or(u32::MAX)
+}
+
+pub(super) fn is_set(entity: &Entity, name: &str) -> bool {
+    entity.properties.get(name) == Some(&Value::Bool(true))
+}
+
+fn known_instant(entity: &Entity, name: &str) -> Result<Option<Timestamp>, Error> {
+    entity.int64(name).map(to_instant).transpose()
 }
 
 pub(super) fn set_instant(entity: &mut Entity, name: &str, instant: Timestamp) {

@@ -9,6 +9,7 @@ use azure::storage::entity::{Entity, Stored};
 use azure::storage::tables::Change;
 use jiff::Timestamp;
 
+use crate::quarantine::{GONE_BUT_KEPT, quarantine_uri};
 use crate::{
     AcknowledgedPart, Acknowledgement, Delivery, Error, Lease, LeaseKey, QuarantinedRecord,
     SinkCommit, SinkName,
@@ -17,7 +18,9 @@ use crate::{
 use super::books::{Amended, Books, Found, MAX_RACES, TooManyRaces, together};
 use super::door::refused;
 use super::names::{counts_row, partition_of};
-use super::rows::{DueRow, End, EndKind, Known, State, number, set_number, set_text};
+use super::rows::{
+    DueRow, End, EndKind, Known, State, later_number, number, set_number, set_text, whole_sinks,
+};
 use super::{facts, quarantined};
 
 /// Blobs settled in one transaction, each with two rows, besides five rows of counts.
@@ -42,6 +45,7 @@ pub(super) async fn acknowledge(
         of_blob.push(*part);
     }
     let keys = unsettled_of(books, keys).await?;
+    books.register_sink(&commit.sink).await?;
     quarantined::set_aside(books, commit.quarantined, now).await?;
     if let Some(position) = &commit.position {
         facts::set_position(books, &commit.sink, position).await?;
@@ -120,6 +124,9 @@ pub(super) async fn mark_delivered(
                     record_count: delivery.record_count,
                     byte_count: delivery.byte_count,
                     quarantined_count: delivery.quarantined_count,
+                    attempts: delivery.lease.attempts,
+                    uri: String::new(),
+                    whole: String::new(),
                 };
                 let lease = &delivery.lease;
                 proved.push((index, Settlement { lease, end }));
@@ -142,6 +149,9 @@ pub(super) async fn mark_delivered(
                     Err(Error::LeaseLost) => Err(Error::LeaseLost),
                     other => Ok(other?),
                 };
+                if let (Some(item), Ok(())) = (settlement.lease.item, &settled) {
+                    quarantined::take_out(books, item).await?;
+                }
                 if let Some(answer) = answers.get_mut(*index) {
                     *answer = settled;
                 }
@@ -172,8 +182,11 @@ pub(super) async fn quarantine(
         reason: reason.to_owned(),
         bytes,
     };
-    quarantined::set_blob_aside(books, item, now).await?;
-    settle_unfetched(books, lease, EndKind::Quarantined, reason, now).await
+    match lease.item {
+        Some(old) => quarantined::replace_blob(books, old, item, now).await?,
+        None => quarantined::set_blob_aside(books, item, now).await?,
+    }
+    settle_unfetched(books, lease, EndKind::Quarantined, reason, &lease.uri, now).await
 }
 
 pub(super) async fn expire(
@@ -182,7 +195,27 @@ pub(super) async fn expire(
     reason: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
-    settle_unfetched(books, lease, EndKind::Expired, reason, now).await
+    let Some(item) = lease.item else {
+        return settle_unfetched(books, lease, EndKind::Expired, reason, "", now).await;
+    };
+    if !quarantined::has_bytes(books, item).await? {
+        settle_unfetched(books, lease, EndKind::Expired, reason, "", now).await?;
+        return quarantined::take_out(books, item).await;
+    }
+    // The blob that was made of a record is over, whatever is said of it: the record is where it was.
+    let is_part = match books.find(lease.tenant, lease.key.blob).await? {
+        Found::Unsettled(row) => row.blob.is_part,
+        Found::Settled(known) => known.is_part,
+        Found::Unknown => return Err(Error::LeaseLost),
+    };
+    let kind = if is_part {
+        EndKind::Expired
+    } else {
+        EndKind::Quarantined
+    };
+    let reason = format!("{GONE_BUT_KEPT}{reason}");
+    settle_unfetched(books, lease, kind, &reason, &quarantine_uri(item), now).await?;
+    quarantined::note_retried(books, item, None).await
 }
 
 async fn settle_unfetched(
@@ -190,8 +223,11 @@ async fn settle_unfetched(
     lease: &Lease,
     kind: EndKind,
     reason: &str,
+    uri: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
+    let whole = lease.acknowledged.iter();
+    let whole = whole.filter(|(_, part)| *part == AcknowledgedPart::Whole);
     let end = End {
         kind,
         token: lease.key.token,
@@ -200,6 +236,9 @@ async fn settle_unfetched(
         record_count: 0,
         byte_count: 0,
         quarantined_count: 0,
+        attempts: lease.attempts,
+        uri: uri.to_owned(),
+        whole: whole_sinks(whole.map(|(sink, _)| sink)),
     };
     settle(books, &Settlement { lease, end }).await
 }
@@ -215,6 +254,10 @@ async fn settle_together(books: &Books, chunk: &[(usize, Settlement<'_>)]) -> Re
         let Some(row) = row.filter(|row| row.blob.token == lease.key.token) else {
             return Ok(false);
         };
+        // What is retried from quarantine is settled by itself.
+        if row.blob.item.is_some() {
+            return Ok(false);
+        }
         by_type
             .entry(lease.content_type)
             .or_default()
@@ -261,7 +304,10 @@ async fn settle(books: &Books, settlement: &Settlement<'_>) -> Result<(), Error>
         };
         let mut counts = books.counts.lock().await;
         let mut added = Counts::default();
-        added.add(&settlement.end);
+        // What was made of a single record is counted only where it is set aside itself.
+        if !row.blob.is_part || settlement.end.kind == EndKind::Quarantined {
+            added.add(&settlement.end);
+        }
         let name = counts_row(lease.content_type, books.shard);
         let (change, entity) = count(books, &mut counts, tenant, &name, &added).await?;
         let mut changes = Vec::from(endings(&row, settlement));
@@ -288,6 +334,9 @@ fn endings(row: &DueRow, settlement: &Settlement<'_>) -> [Change; 2] {
         content_id: blob.content_id.clone(),
         noted_by: blob.noted_by,
         is_listed: true,
+        created_at: Some(blob.created_at),
+        expires_at: Some(blob.expires_at),
+        is_part: blob.is_part,
         state: State::Settled(settlement.end.clone()),
     };
     [
@@ -313,6 +362,9 @@ pub(super) struct Counts {
     pub(super) expired: u64,
     pub(super) records: u64,
     pub(super) bytes: u64,
+    /// Of the quarantined ones, those that are no more: retried or dropped.
+    pub(super) left: u64,
+    pub(super) dropped: u64,
 }
 
 impl Counts {
@@ -321,6 +373,7 @@ impl Counts {
             EndKind::Delivered => self.delivered += 1,
             EndKind::Quarantined => self.quarantined += 1,
             EndKind::Expired => self.expired += 1,
+            EndKind::Dropped => self.dropped += 1,
         }
         self.records = self.records.saturating_add(end.record_count);
         self.bytes = self.bytes.saturating_add(end.byte_count);
@@ -333,6 +386,8 @@ impl Counts {
             expired: number(entity, "Expired")?,
             records: number(entity, "Records")?,
             bytes: number(entity, "Bytes")?,
+            left: later_number(entity, "Left"),
+            dropped: later_number(entity, "Dropped"),
         })
     }
 
@@ -343,6 +398,8 @@ impl Counts {
             expired: self.expired.saturating_add(other.expired),
             records: self.records.saturating_add(other.records),
             bytes: self.bytes.saturating_add(other.bytes),
+            left: self.left.saturating_add(other.left),
+            dropped: self.dropped.saturating_add(other.dropped),
         }
     }
 }
@@ -382,6 +439,8 @@ async fn count(
     set_number(&mut entity, "Expired", after.expired);
     set_number(&mut entity, "Records", after.records);
     set_number(&mut entity, "Bytes", after.bytes);
+    set_number(&mut entity, "Left", after.left);
+    set_number(&mut entity, "Dropped", after.dropped);
     let change = match known {
         Some(stored) => Change::Replace {
             entity: entity.clone(),
@@ -390,6 +449,22 @@ async fn count(
         None => Change::Insert(entity.clone()),
     };
     Ok((change, entity))
+}
+
+/// Makes changes to one tenant's rows together with what they add to the counts; gives false when something was in the
+/// way.
+pub(super) async fn commit_counted(
+    books: &Books,
+    tenant: TenantId,
+    content_type: ContentType,
+    added: &Counts,
+    mut changes: Vec<Change>,
+) -> Result<bool, Error> {
+    let mut counts = books.counts.lock().await;
+    let row = counts_row(content_type, books.shard);
+    let (change, entity) = count(books, &mut counts, tenant, &row, added).await?;
+    changes.push(change);
+    commit(books, &mut counts, changes, vec![entity]).await
 }
 
 /// Makes the changes, of which the last are those of the rows that count. Gives false when something was in the way,

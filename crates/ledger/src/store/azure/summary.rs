@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use activity_api::{ContentType, TenantId};
 use jiff::Timestamp;
 
-use crate::store::stored;
+use crate::store::{never, stored};
 use crate::{Error, StreamSummary, Summary};
 
 use super::books::Books;
@@ -17,7 +17,7 @@ use super::settling::Counts;
 
 /// The properties that are counted by, of all three kinds of rows.
 const SELECT: &str = "PartitionKey,RowKey,Type,CreatedAt,ExpiresAt,LeasedUntil,\
-    Delivered,Quarantined,Expired,Records,Bytes,Until,Stretches,\
+    Delivered,Quarantined,Expired,Records,Bytes,Left,Dropped,Until,Stretches,\
     Stretches1,Stretches2,Stretches3,Stretches4,Stretches5,Stretches6,\
     Stretches7,Stretches8,Stretches9,Stretches10,Stretches11";
 
@@ -26,6 +26,8 @@ type Streams = BTreeMap<(TenantId, ContentType), StreamSummary>;
 pub(super) async fn summary(books: &Books, now: Timestamp) -> Result<Summary, Error> {
     let now = stored(now);
     let mut streams = Streams::new();
+    // One process may count in what another set aside, so that only the sums are of use.
+    let mut set_aside: BTreeMap<(TenantId, ContentType), (u64, u64)> = BTreeMap::new();
     for tenant in books.tenants(true).await? {
         // Counts (c-), unsettled blobs (d-) and what was listed (l-) lie together, and known blobs (b-) before them.
         let filter = between(&partition_of(tenant), "c-", "m-");
@@ -36,7 +38,10 @@ pub(super) async fn summary(books: &Books, now: Timestamp) -> Result<Summary, Er
                 Some("c-") => {
                     let counts = Counts::read(&entity)?;
                     stream.delivered_count += counts.delivered;
-                    stream.quarantined_count += counts.quarantined;
+                    let ever_and_left = set_aside.entry((tenant, stream.content_type)).or_default();
+                    ever_and_left.0 += counts.quarantined;
+                    ever_and_left.1 += counts.left;
+                    stream.dropped_count += counts.dropped;
                     stream.expired_count += counts.expired;
                     stream.delivered_record_count += counts.records;
                     stream.delivered_byte_count += counts.bytes;
@@ -56,8 +61,14 @@ pub(super) async fn summary(books: &Books, now: Timestamp) -> Result<Summary, Er
             }
         }
     }
-    for (tenant, content_type, count) in quarantined::record_counts(books).await? {
-        stream(&mut streams, tenant, content_type).quarantined_record_count += count;
+    for ((tenant, content_type), (ever, left)) in set_aside {
+        stream(&mut streams, tenant, content_type).quarantined_count = ever.saturating_sub(left);
+    }
+    for (tenant, content_type, count) in quarantined::counts(books).await? {
+        let stream = stream(&mut streams, tenant, content_type);
+        stream.quarantined_record_count += count.records;
+        stream.quarantined_byte_count += count.bytes;
+        stream.dropped_record_count += count.dropped;
     }
     Ok(Summary {
         streams: streams.into_values().collect(),
@@ -88,6 +99,8 @@ fn add_unsettled(
     let sooner = |known: Option<Timestamp>, found: Timestamp| {
         Some(known.map_or(found, |known| known.min(found)))
     };
-    stream.nearest_pending_expires_at = sooner(stream.nearest_pending_expires_at, expires_at);
+    if stored(expires_at) < never() {
+        stream.nearest_pending_expires_at = sooner(stream.nearest_pending_expires_at, expires_at);
+    }
     stream.oldest_pending_created_at = sooner(stream.oldest_pending_created_at, created_at);
 }

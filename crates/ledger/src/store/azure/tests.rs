@@ -47,6 +47,8 @@ fn unsettled() -> Unsettled {
             (sink("a"), part(2)),
             (sink("b"), AcknowledgedPart::Whole),
         ],
+        item: Some(8),
+        is_part: true,
         written_by: 9,
     }
 }
@@ -99,6 +101,9 @@ fn a_row_comes_back_as_it_was() {
         record_count: u64::MAX,
         byte_count: 2,
         quarantined_count: 3,
+        attempts: 4,
+        uri: "https://example.net/".into(),
+        whole: "a,b".into(),
     };
     let unsettled = State::Unsettled {
         due_row: "d".into(),
@@ -109,6 +114,9 @@ fn a_row_comes_back_as_it_was() {
             content_id: blob.content_id.clone(),
             noted_by: 5,
             is_listed: true,
+            created_at: Some(at(-5)),
+            expires_at: None,
+            is_part: true,
             state,
         };
         let entity = known.to_entity(blob.tenant, blob.number);

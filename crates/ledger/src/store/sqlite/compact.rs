@@ -8,22 +8,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::params;
 
-use crate::store::{DAY, never};
+use crate::store::{DAY, never, windows};
 use crate::{Compacted, Totals};
 
 use super::books::Books;
 use super::failure::{Failure, count, stored, stored_count};
-
-/// A row of `listed_window`.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    start_at: i64,
-    end_at: i64,
-    blob_count: i64,
-    listing_count: i64,
-    first_listed_at: i64,
-    last_listed_at: i64,
-}
+use super::listed::{insert_window, stored_window};
 
 pub(super) fn compact(
     books: &mut Books,
@@ -57,90 +47,35 @@ fn merge_windows(
     before: i64,
     max_count: usize,
 ) -> Result<(u64, bool), Failure> {
-    let mut runs: Vec<Vec<Window>> = Vec::new();
+    let mut windows = Vec::new();
     {
         let mut statement = books.statement(
             "SELECT start_at, end_at, blob_count, listing_count, first_listed_at, last_listed_at FROM listed_window
              WHERE stream = ?1 AND start_at < ?2 AND end_at <= ?2 ORDER BY start_at, end_at",
         )?;
         let mut rows = statement.query([stream, before])?;
-        let mut reach = i64::MIN;
         while let Some(row) = rows.next()? {
-            let window = Window {
-                start_at: row.get(0)?,
-                end_at: row.get(1)?,
-                blob_count: row.get(2)?,
-                listing_count: row.get(3)?,
-                first_listed_at: row.get(4)?,
-                last_listed_at: row.get(5)?,
-            };
-            let day_of = |window: &Window| window.start_at.div_euclid(DAY);
-            match runs.last_mut() {
-                Some(run)
-                    if window.start_at <= reach
-                        && run.first().map(day_of) == Some(day_of(&window)) =>
-                {
-                    reach = reach.max(window.end_at);
-                    run.push(window);
-                }
-                _ => {
-                    reach = window.end_at;
-                    runs.push(vec![window]);
-                }
-            }
+            windows.push(stored_window(row)?);
         }
     }
     let mut merged_count = 0;
-    for run in runs.into_iter().filter(|run| run.len() > 1) {
+    for run in windows::runs(windows) {
         if merged_count >= max_count {
             return Ok((merged_count as u64, false));
         }
         merged_count += run.len() - 1;
-        replace_run(books, stream, &run)?;
+        for window in &run {
+            books
+                .statement(
+                    "DELETE FROM listed_window WHERE stream = ?1 AND start_at = ?2 AND end_at = ?3",
+                )?
+                .execute([stream, window.start_at, window.end_at])?;
+        }
+        if let Some(merged) = windows::merged(&run) {
+            insert_window(books, stream, &merged)?;
+        }
     }
     Ok((merged_count as u64, true))
-}
-
-fn replace_run(books: &Books, stream: i64, run: &[Window]) -> Result<(), Failure> {
-    let Some((&first, rest)) = run.split_first() else {
-        return Ok(());
-    };
-    let merged = rest.iter().fold(first, |merged, window| Window {
-        start_at: merged.start_at,
-        end_at: merged.end_at.max(window.end_at),
-        // What lies within what was counted is not counted again.
-        blob_count: if window.end_at > merged.end_at {
-            merged.blob_count.saturating_add(window.blob_count)
-        } else {
-            merged.blob_count
-        },
-        listing_count: merged.listing_count.min(window.listing_count),
-        first_listed_at: merged.first_listed_at.min(window.first_listed_at),
-        last_listed_at: merged.last_listed_at.min(window.last_listed_at),
-    });
-    for window in run {
-        books
-            .statement(
-                "DELETE FROM listed_window WHERE stream = ?1 AND start_at = ?2 AND end_at = ?3",
-            )?
-            .execute([stream, window.start_at, window.end_at])?;
-    }
-    books
-        .statement(
-            "INSERT INTO listed_window
-                 (stream, start_at, end_at, blob_count, listing_count, first_listed_at, last_listed_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute([
-            stream,
-            merged.start_at,
-            merged.end_at,
-            merged.blob_count,
-            merged.listing_count,
-            merged.first_listed_at,
-            merged.last_listed_at,
-        ])?;
-    Ok(())
 }
 
 /// Forgets at most so many, oldest first.

@@ -8,12 +8,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::store::{DAY, HOUR, never};
 use crate::{
-    Coverage, ExpiryBucket, ListedWindow, Totals, UndeliveredBlob, UndeliveredPlace,
+    Coverage, Error, ExpiryBucket, ListedWindow, Totals, UndeliveredBlob, UndeliveredPlace,
     UndeliveredState,
 };
 
 use super::books::{sink_name, stream_name};
-use super::failure::{Failure, corrupt, count, instant, stored};
+use super::failure::{Failure, count, instant, stored};
+use super::listed::stored_window;
 use super::quarantined::WHOLE_BLOB;
 use super::schema::need_coverage;
 
@@ -75,14 +76,8 @@ fn windows(connection: &Connection, range: Range) -> Result<Vec<ListedWindow>, F
     let mut rows = statement.query([range.stream, range.start, range.end])?;
     let mut windows = Vec::new();
     while let Some(row) = rows.next()? {
-        let (start, end) = (instant(row.get(0)?)?, instant(row.get(1)?)?);
-        windows.push(ListedWindow {
-            window: Window::new(start, end).map_err(|error| corrupt("a listed window", error))?,
-            blob_count: count(row.get(2)?)?,
-            listing_count: count(row.get(3)?)?,
-            first_listed_at: instant(row.get(4)?)?,
-            last_listed_at: instant(row.get(5)?)?,
-        });
+        let to_instant = |stored| instant(stored).map_err(Error::from);
+        windows.push(stored_window(row)?.listed(to_instant)?);
     }
     Ok(windows)
 }

@@ -2,12 +2,13 @@
 
 use activity_api::{ContentType, TenantId};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::store::windows::StoredWindow;
 use crate::{ListedStretch, Listing};
 
 use super::books::Books;
-use super::failure::{Failure, instant, stored, stored_count};
+use super::failure::{Failure, count, instant, stored, stored_count};
 
 pub(super) fn begin_listing(
     books: &mut Books,
@@ -32,32 +33,21 @@ pub(super) fn note_listed(
 ) -> Result<(), Failure> {
     let stream = books.stream(listing.tenant, listing.content_type)?;
     let (start, end) = (stored(listing.window.start()), stored(listing.window.end()));
-    note_window(books, stream, listing, stored(now))?;
+    note_window(books, stream, StoredWindow::new(listing, stored(now)))?;
     extend_stretch(books, stream, start, end)
 }
 
 /// Keeps the window in the place of those that lie within it.
-fn note_window(books: &Books, stream: i64, listing: &Listing, now: i64) -> Result<(), Failure> {
-    let (start, end) = (stored(listing.window.start()), stored(listing.window.end()));
-    let (mut listing_count, mut first_listed_at, mut last_listed_at) = (1, now, now);
+fn note_window(books: &Books, stream: i64, mut window: StoredWindow) -> Result<(), Failure> {
+    let (start, end) = window.bounds();
     {
         let mut statement = books.statement(
-            "SELECT start_at, end_at, listing_count, first_listed_at, last_listed_at FROM listed_window
+            "SELECT start_at, end_at, blob_count, listing_count, first_listed_at, last_listed_at FROM listed_window
              WHERE stream = ?1 AND start_at >= ?2 AND start_at < ?3 AND end_at <= ?3",
         )?;
         let mut rows = statement.query([stream, start, end])?;
         while let Some(row) = rows.next()? {
-            let is_same = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?) == (start, end);
-            let before: i64 = row.get(2)?;
-            let last: i64 = row.get(4)?;
-            // The very call again, whose answer did not arrive.
-            let is_again = is_same && last == now;
-            listing_count = listing_count.max(before.saturating_add(i64::from(!is_again)));
-            first_listed_at = first_listed_at.min(row.get(3)?);
-            if is_same {
-                // A clock that was set back takes no listing back.
-                last_listed_at = last_listed_at.max(last);
-            }
+            window.absorb(&stored_window(row)?);
         }
     }
     books
@@ -65,6 +55,14 @@ fn note_window(books: &Books, stream: i64, listing: &Listing, now: i64) -> Resul
             "DELETE FROM listed_window WHERE stream = ?1 AND start_at >= ?2 AND start_at < ?3 AND end_at <= ?3",
         )?
         .execute([stream, start, end])?;
+    insert_window(books, stream, &window)
+}
+
+pub(super) fn insert_window(
+    books: &Books,
+    stream: i64,
+    window: &StoredWindow,
+) -> Result<(), Failure> {
     books
         .statement(
             "INSERT INTO listed_window
@@ -73,14 +71,26 @@ fn note_window(books: &Books, stream: i64, listing: &Listing, now: i64) -> Resul
         )?
         .execute(params![
             stream,
-            start,
-            end,
-            stored_count(listing.blob_count),
-            listing_count,
-            first_listed_at,
-            last_listed_at
+            window.start_at,
+            window.end_at,
+            stored_count(window.blob_count),
+            stored_count(window.listing_count),
+            window.first_listed_at,
+            window.last_listed_at
         ])?;
     Ok(())
+}
+
+/// The window that a row's first columns hold.
+pub(super) fn stored_window(row: &Row<'_>) -> Result<StoredWindow, Failure> {
+    Ok(StoredWindow {
+        start_at: row.get(0)?,
+        end_at: row.get(1)?,
+        blob_count: count(row.get(2)?)?,
+        listing_count: count(row.get(3)?)?,
+        first_listed_at: row.get(4)?,
+        last_listed_at: row.get(5)?,
+    })
 }
 
 fn extend_stretch(books: &Books, stream: i64, start: i64, end: i64) -> Result<(), Failure> {

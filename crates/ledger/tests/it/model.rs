@@ -10,8 +10,8 @@ use std::time::Duration;
 use activity_api::Window;
 use jiff::{SignedDuration, Timestamp};
 use ledger::{
-    AcknowledgedPart, Delivery, Error, Lease, LeaseRequest, Ledger, Listing, PartKey,
-    QuarantinedRecord, SeenVia, SinkCommit, SqliteLedger,
+    AcknowledgedPart, Delivery, Error, Lease, LeaseRequest, Ledger, ListedStretch, Listing,
+    PartKey, QuarantinedRecord, SeenVia, SinkCommit, SqliteLedger,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -80,6 +80,9 @@ enum Step {
         counter: u8,
         increment: u8,
     },
+    Compact {
+        max_blobs: u8,
+    },
     /// Closed as at a shutdown, and opened again.
     Restart,
     /// The files as they are at this moment, opened by another process: what a kill leaves behind.
@@ -123,6 +126,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => lease.prop_map(|lease| Step::Expire { lease }),
         3 => seconds.prop_map(|seconds| Step::Wait { seconds }),
         1 => (0..3_u8, any::<u8>()).prop_map(|(counter, increment)| Step::Count { counter, increment }),
+        1 => (1..4_u8).prop_map(|max_blobs| Step::Compact { max_blobs }),
         1 => Just(Step::Restart),
         1 => Just(Step::Crash),
     ]
@@ -202,7 +206,7 @@ impl Pair {
                     .iter()
                     .map(|number| twin::seen(*number, via))
                     .collect();
-                let expected = self.twin.note_seen(&blobs, via);
+                let expected = self.twin.note_seen(&blobs, via, self.now);
                 assert_eq!(
                     self.real().note_seen(seen, self.now).await.unwrap(),
                     expected
@@ -317,6 +321,21 @@ impl Pair {
                 self.twin.count(counter, increment);
                 let increments = vec![(twin::counter_of(counter), increment.into())];
                 self.real().count(increments).await.unwrap();
+            }
+            Step::Compact { max_blobs } => {
+                let mut forgotten_count = 0;
+                loop {
+                    let step = self.real().compact(self.now, max_blobs.into());
+                    let done = step.await.unwrap();
+                    forgotten_count += done.blob_count;
+                    if done.is_done {
+                        break;
+                    }
+                }
+                assert_eq!(forgotten_count, self.twin.compact(self.now));
+                // Nobody holds on to a lease for the week that this takes.
+                let twin = &self.twin;
+                self.leases.retain(|lease| twin.remembers(lease.key()));
             }
             Step::Wait { seconds } => self.now = self.later(seconds),
             Step::Restart => self.reopen(self.path.clone()),
@@ -478,6 +497,7 @@ impl Pair {
                 .await
                 .unwrap();
             assert_eq!(stretches, self.twin.stretches(stream), "after {step:?}");
+            self.assert_coverage(stream, &stretches, step).await;
         }
         for sink in 0..SINK_COUNT {
             let position = self.real().position(&sink_of(sink)).await.unwrap();
@@ -492,6 +512,42 @@ impl Pair {
             .collect();
         named.sort();
         assert_eq!(named, self.twin.quarantined(), "after {step:?}");
+    }
+}
+
+impl Pair {
+    /// The counts are those of the blobs' states, and the windows make the stretches, no more and no less.
+    async fn assert_coverage(&self, stream: u8, stretches: &[ListedStretch], step: &Step) {
+        let (tenant, content_type) = stream_of(stream);
+        let range = Window::new(twin::at(-86_400), twin::at(2 * 86_400)).unwrap();
+        let coverage = self.real().coverage(tenant, content_type, range);
+        let coverage = coverage.await.unwrap();
+        let counts = [
+            coverage.delivered.blob_count,
+            coverage.pending_count,
+            coverage.quarantined_count,
+            coverage.expired_count,
+            coverage.quarantined_record_count,
+        ];
+        assert_eq!(counts, self.twin.coverage(stream), "after {step:?}");
+        let mut union: Vec<ListedStretch> = Vec::new();
+        for listed in &coverage.windows {
+            let (start, end) = (listed.window.start(), listed.window.end());
+            match union.last_mut() {
+                Some(last) if start <= last.end => last.end = last.end.max(end),
+                _ => union.push(ListedStretch { start, end }),
+            }
+        }
+        assert_eq!(union, stretches, "after {step:?}");
+        let undelivered = self
+            .real()
+            .undelivered(tenant, content_type, range, None, 1_000);
+        let [_, others @ ..] = counts;
+        assert_eq!(
+            undelivered.await.unwrap().len() as u64,
+            others.iter().sum::<u64>(),
+            "after {step:?}"
+        );
     }
 }
 

@@ -61,17 +61,15 @@ async fn replace(
     others: Vec<(StoredWindow, Stored)>,
 ) -> Result<bool, Error> {
     let entity = to_entity(tenant, content_type, &window);
-    let mut own = Change::Insert(entity.clone());
+    let mut own = Some(Change::Insert(entity.clone()));
     let mut changes = Vec::new();
     for (other, row) in others {
         if other.bounds() == window.bounds() {
-            if other == window {
-                continue;
-            }
-            own = Change::Replace {
+            // As it is already, it need not be written: by an earlier try whose answer did not come, perhaps.
+            own = (other != window).then(|| Change::Replace {
                 entity: entity.clone(),
                 etag: row.etag,
-            };
+            });
         } else {
             changes.push(Change::Delete {
                 partition: row.entity.partition,
@@ -80,7 +78,7 @@ async fn replace(
             });
         }
     }
-    changes.insert(0, own);
+    let changes: Vec<_> = own.into_iter().chain(changes).collect();
     for chunk in changes.chunks(MAX_CHANGES) {
         match books.door.batch(chunk).await? {
             Ok(_) => {}

@@ -466,12 +466,14 @@ fn no_query_of_the_daily_work_walks_a_table_or_sorts() {
     let (_directory, path) = place();
     drop(SqliteLedger::open(&path).unwrap());
     let sources = [
+        include_str!("compact.rs"),
         include_str!("counted.rs"),
         include_str!("discover.rs"),
         include_str!("leasing.rs"),
         include_str!("pick.rs"),
         include_str!("settling.rs"),
         include_str!("quarantined.rs"),
+        include_str!("retried.rs"),
     ];
     let connection = Connection::open(&path).unwrap();
     let mut checked_count = 0;

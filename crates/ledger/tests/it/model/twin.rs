@@ -78,6 +78,8 @@ struct Blob {
     attempts: u32,
     key: Option<LeaseKey>,
     acknowledged: BTreeSet<(u8, AcknowledgedPart)>,
+    /// Grows with each blob that is noted.
+    order: u64,
 }
 
 impl Blob {
@@ -119,21 +121,28 @@ pub(crate) struct Twin {
     listed: BTreeMap<u8, BTreeSet<u8>>,
     listed_until: BTreeMap<u8, u8>,
     quarantined: BTreeSet<(ContentId, Option<u64>, Option<SinkName>)>,
+    noted_count: u64,
+    /// Delivered blobs that are remembered as a number only, by stream.
+    forgotten: BTreeMap<u8, u64>,
 }
 
 impl Twin {
-    pub(crate) fn note_seen(&mut self, blobs: &[u8], via: SeenVia) -> u64 {
+    pub(crate) fn note_seen(&mut self, blobs: &[u8], via: SeenVia, now: Timestamp) -> u64 {
         let mut new_count = 0;
         for &number in blobs {
             let seen = seen(number, via);
+            let is_forgotten = self.is_forgotten(number, &seen, now);
             match self.blobs.get_mut(&number) {
+                None if is_forgotten => {}
                 None => {
+                    self.noted_count += 1;
                     let blob = Blob {
                         seen,
                         state: State::Ready,
                         attempts: 0,
                         key: None,
                         acknowledged: BTreeSet::new(),
+                        order: self.noted_count,
                     };
                     self.blobs.insert(number, blob);
                     new_count += 1;
@@ -143,6 +152,62 @@ impl Twin {
             }
         }
         new_count
+    }
+
+    /// Everything here is of one day.
+    fn is_forgotten(&self, number: u8, seen: &SeenBlob, now: Timestamp) -> bool {
+        let stream = number % 4;
+        let created_minute = seen.created_at.duration_since(at(0)).as_secs() / 60;
+        let minutes = self.listed.get(&stream);
+        seen.expires_at <= now
+            && self.forgotten.contains_key(&stream)
+            && minutes.is_some_and(|minutes| {
+                u8::try_from(created_minute).is_ok_and(|minute| minutes.contains(&minute))
+            })
+    }
+
+    /// Forgets what was delivered and has expired, save the blob noted last and those with something in quarantine.
+    pub(crate) fn compact(&mut self, before: Timestamp) -> u64 {
+        let last = self.blobs.values().map(|blob| blob.order).max();
+        let quarantined = &self.quarantined;
+        let forgotten: Vec<_> = self
+            .blobs
+            .iter()
+            .filter(|(number, blob)| {
+                blob.state == State::Delivered
+                    && blob.seen.created_at < before
+                    && blob.seen.expires_at < before
+                    && Some(blob.order) != last
+                    && !quarantined
+                        .iter()
+                        .any(|(id, ..)| *id == content_id_of(**number))
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &forgotten {
+            self.blobs.remove(number);
+            *self.forgotten.entry(number % 4).or_default() += 1;
+        }
+        forgotten.len() as u64
+    }
+
+    pub(crate) fn remembers(&self, key: LeaseKey) -> bool {
+        let number = self.keys.get(&key);
+        number.is_some_and(|number| self.blobs.contains_key(number))
+    }
+
+    /// Delivered, waiting or leased, quarantined and expired blobs of a stream, and its records in quarantine.
+    pub(crate) fn coverage(&self, stream: u8) -> [u64; 5] {
+        let Some(summary) = self.stream_summary(stream, at(0)) else {
+            return [0; 5];
+        };
+        [
+            summary.delivered_count,
+            summary.pending_count + summary.leased_count,
+            summary.quarantined_count,
+            summary.expired_count,
+            summary.quarantined_record_count,
+        ]
     }
 
     pub(crate) fn note_listed(&mut self, stream: u8, start: u8, end: u8) {
@@ -371,14 +436,15 @@ impl Twin {
             .iter()
             .filter(|(number, _)| *number % 4 == stream)
             .collect();
-        if blobs.is_empty() && listed_until.is_none() {
+        let forgotten_count = self.forgotten.get(&stream).copied().unwrap_or_default();
+        if blobs.is_empty() && listed_until.is_none() && forgotten_count == 0 {
             return None;
         }
         let count =
             |is: &dyn Fn(&Blob) -> bool| blobs.iter().filter(|(_, blob)| is(blob)).count() as u64;
         let is_held = |blob: &Blob| matches!(blob.state, State::Leased(until) if until > now);
         let unsettled = || blobs.iter().filter(|(_, blob)| !blob.is_settled());
-        let delivered_count = count(&|blob| blob.state == State::Delivered);
+        let delivered_count = count(&|blob| blob.state == State::Delivered) + forgotten_count;
         let ids: Vec<_> = blobs
             .iter()
             .map(|(number, _)| content_id_of(**number))

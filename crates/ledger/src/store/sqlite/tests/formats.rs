@@ -1,5 +1,7 @@
 //! Files that are not of the current format: earlier ones, later ones, and what is no ledger.
 
+use activity_api::{ContentType, Window};
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{now, place, pragma, request};
@@ -110,4 +112,87 @@ async fn a_ledger_of_an_earlier_program_is_read_as_it_is_and_upgraded_when_opene
     assert_eq!(leases[0].content_id().as_str(), "20251009$waiting$na0018");
     let recalled = ledger.recall("registration").await.unwrap();
     assert_eq!(recalled.as_deref(), Some("kept"));
+}
+
+/// A ledger of before there were coverage and a quarantine that things leave.
+#[tokio::test]
+async fn what_an_earlier_program_listed_and_set_aside_is_there_after_the_upgrade() {
+    let (_directory, path) = place();
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../../../../test-data/format-2.sql"))
+        .unwrap();
+    drop(old);
+    let tenant = "00000000-0000-0000-0000-000000000001".parse().unwrap();
+    let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
+    let range = Window::new(at(1_759_900_000_000), at(1_760_100_000_000)).unwrap();
+    let coverage = async |ledger: &SqliteLedger| {
+        let asked = ledger.coverage(tenant, ContentType::Exchange, range);
+        asked.await
+    };
+
+    let reading = SqliteLedger::open_read_only(&path).unwrap();
+    let summary = reading.summary(now()).await.unwrap();
+    assert_eq!(summary.streams[0].quarantined_count, 1);
+    for refused in [
+        coverage(&reading).await.err(),
+        reading.quarantined(0, 10).await.err(),
+        reading.quarantined_bytes(7).await.err(),
+    ] {
+        assert!(
+            matches!(refused, Some(Error::OlderFormat { found: 2 })),
+            "{refused:?}"
+        );
+    }
+    drop(reading);
+
+    let ledger = SqliteLedger::open(&path).unwrap();
+    let covered = coverage(&ledger).await.unwrap();
+    assert_eq!(covered.began_at, Some(at(1_759_980_000_000)));
+    let spans: Vec<_> = covered
+        .windows
+        .iter()
+        .map(|listed| {
+            assert_eq!(listed.last_listed_at, listed.window.end());
+            assert_eq!(listed.listing_count, 1);
+            let span = (listed.window.start(), listed.window.end());
+            let seconds = |time: Timestamp| time.as_second() - 1_759_978_800;
+            (seconds(span.0), seconds(span.1), listed.blob_count)
+        })
+        .collect();
+    // Hours on the grid, and what there is of the first and the last.
+    let expected = [
+        (1_200, 3_600, 0),
+        (3_600, 4_800, 0),
+        (11_200, 14_400, 0),
+        (14_400, 18_000, 0),
+        (18_000, 21_200, 1),
+    ];
+    assert_eq!(spans, expected);
+    let totals = (covered.delivered.blob_count, covered.pending_count);
+    assert_eq!((totals, covered.quarantined_count), ((1, 1), 1));
+    assert_eq!(covered.quarantined_record_count, 1);
+
+    let items = ledger.quarantined(0, 10).await.unwrap();
+    let found: Vec<_> = items
+        .iter()
+        .map(|item| (item.id, item.record_index, item.byte_count))
+        .collect();
+    assert_eq!(found, [(7, None, 6), (8, Some(2), 2)]);
+    let bytes = ledger.quarantined_bytes(7).await.unwrap();
+    assert_eq!(bytes.as_deref(), Some(&b"<html>"[..]));
+    let summary = ledger.summary(now()).await.unwrap();
+    assert_eq!(summary.streams[0].quarantined_byte_count, 8);
+    // Its address was not kept then, so that there are only the bytes to try.
+    assert!(ledger.retry_quarantined(7, now()).await.unwrap());
+    let leases = ledger.lease(&request(), now()).await.unwrap();
+    let uris: Vec<_> = leases.iter().map(crate::Lease::uri).collect();
+    assert_eq!(uris, ["https://manage.office.com/2", "quarantine:7"]);
+    // Numbers go on where they were.
+    let bad = leases.into_iter().last().unwrap();
+    ledger
+        .quarantine(bad, "still not", Vec::new(), now())
+        .await
+        .unwrap();
+    let last = ledger.quarantined(8, 10).await.unwrap();
+    assert_eq!(last[0].id, 9);
 }

@@ -63,8 +63,10 @@ pub(crate) fn quarantine_uri(item: u64) -> String {
     format!("{QUARANTINE_SCHEME}{item}")
 }
 
-/// What stands before the reason of what a person dropped.
-pub(crate) const DROPPED: &str = "dropped by a person: ";
+/// What stands before the reason for which something was set aside, once a person has dropped it.
+pub(crate) fn dropped_for(why: &str) -> String {
+    format!("dropped by a person: {why}; it was set aside for: ")
+}
 
 /// The reason of a blob that Microsoft no longer has, when its bytes are still in quarantine.
 pub(crate) const GONE_BUT_KEPT: &str =

@@ -32,7 +32,7 @@ async fn retry(ledger: &Subject, id: u64, now: i64) -> bool {
 
 async fn drop_item(ledger: &Subject, id: u64) -> bool {
     ledger
-        .drop_quarantined(id, at(50))
+        .drop_quarantined(id, "known noise", at(50))
         .await
         .expect("asked for")
 }
@@ -349,12 +349,12 @@ pub(super) async fn what_a_person_drops_leaves_its_trace(ledger: Subject) {
             (
                 Some(3),
                 UndeliveredState::Dropped,
-                Some("dropped by a person: too large")
+                Some("dropped by a person: known noise; it was set aside for: too large")
             ),
             (
                 None,
                 UndeliveredState::Dropped,
-                Some("dropped by a person: not JSON")
+                Some("dropped by a person: known noise; it was set aside for: not JSON")
             ),
         ]
     );

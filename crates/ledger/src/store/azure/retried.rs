@@ -8,7 +8,7 @@ use azure::storage::Error as StorageError;
 use azure::storage::tables::Change;
 use jiff::Timestamp;
 
-use crate::quarantine::{DROPPED, QUARANTINE_SCHEME, quarantine_uri};
+use crate::quarantine::{QUARANTINE_SCHEME, dropped_for, quarantine_uri};
 use crate::store::never;
 use crate::{AcknowledgedPart, Error, QuarantinedItem, SinkName};
 
@@ -92,7 +92,7 @@ async fn revive(books: &Books, item: &QuarantinedItem, now: Timestamp) -> Result
             EndKind::Quarantined => (known, end, etag),
             EndKind::Delivered | EndKind::Expired => return Ok(Step::Over),
             EndKind::Dropped => {
-                quarantined::drop_bytes(books, item.id, now).await?;
+                quarantined::drop_bytes(books, item.id, "", now).await?;
                 return Ok(Step::Nothing);
             }
         },
@@ -254,12 +254,18 @@ async fn insert_part(books: &Books, next: &Unsettled) -> Result<Step, Error> {
     }
 }
 
-pub(super) async fn drop_item(books: &Books, id: u64, now: Timestamp) -> Result<bool, Error> {
+pub(super) async fn drop_item(
+    books: &Books,
+    id: u64,
+    why: &str,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let why = dropped_for(why);
     let Some(item) = quarantined::find(books, id).await? else {
         return Ok(false);
     };
     if item.record_index.is_some() {
-        return drop_record(books, &item, now).await;
+        return drop_record(books, &item, &why, now).await;
     }
     let number = number_of(item.content_type, &item.content_id);
     for _ in 0..MAX_RACES {
@@ -272,13 +278,13 @@ pub(super) async fn drop_item(books: &Books, id: u64, now: Timestamp) -> Result<
                 quarantined::take_out(books, id).await?;
                 return Ok(false);
             }
-            EndKind::Dropped => return quarantined::drop_bytes(books, id, now).await,
+            EndKind::Dropped => return quarantined::drop_bytes(books, id, &why, now).await,
             EndKind::Quarantined => {}
         }
         let dropped = Known {
             state: State::Settled(End {
                 kind: EndKind::Dropped,
-                reason: format!("{DROPPED}{}", end.reason),
+                reason: format!("{why}{}", end.reason),
                 uri: String::new(),
                 ..end
             }),
@@ -295,13 +301,18 @@ pub(super) async fn drop_item(books: &Books, id: u64, now: Timestamp) -> Result<
         };
         let changes = vec![replace];
         if commit_counted(books, item.tenant, item.content_type, &added, changes).await? {
-            return quarantined::drop_bytes(books, id, now).await;
+            return quarantined::drop_bytes(books, id, &why, now).await;
         }
     }
     Err(Error::Busy(Arc::new(TooManyRaces)))
 }
 
-async fn drop_record(books: &Books, item: &QuarantinedItem, now: Timestamp) -> Result<bool, Error> {
+async fn drop_record(
+    books: &Books,
+    item: &QuarantinedItem,
+    why: &str,
+    now: Timestamp,
+) -> Result<bool, Error> {
     let mut name = part_name(item);
     loop {
         let number = number_of(item.content_type, &ContentId::canonical(&name));
@@ -312,7 +323,7 @@ async fn drop_record(books: &Books, item: &QuarantinedItem, now: Timestamp) -> R
                 return Ok(false);
             }
             Blob::Unsettled(known) | Blob::Settled(known, ..) if !known.is_part => name.push('~'),
-            _ => return quarantined::drop_bytes(books, item.id, now).await,
+            _ => return quarantined::drop_bytes(books, item.id, why, now).await,
         }
     }
 }

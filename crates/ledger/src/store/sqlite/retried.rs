@@ -4,7 +4,7 @@ use activity_api::ContentId;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
-use crate::quarantine::{DROPPED, GONE_BUT_KEPT, QUARANTINE_SCHEME, quarantine_uri};
+use crate::quarantine::{GONE_BUT_KEPT, QUARANTINE_SCHEME, dropped_for, quarantine_uri};
 use crate::store::never;
 use crate::{Error, Lease};
 
@@ -148,7 +148,7 @@ pub(super) fn drop_item(
     let Some(item) = found.filter(|item| !item.is_dropped && !item.is_retried) else {
         return Ok(false);
     };
-    let dropped = format!("{DROPPED}{why}; it was set aside for: ");
+    let dropped = dropped_for(why);
     books
         .statement(
             "UPDATE quarantine SET bytes = x'', byte_count = 0, dropped_at = ?2, reason = ?3 || reason WHERE id = ?1",

@@ -7,7 +7,6 @@ use azure::storage::entity::Entity;
 use azure::storage::tables::Change;
 use jiff::Timestamp;
 
-use crate::quarantine::DROPPED;
 use crate::{Error, QuarantinedItem, QuarantinedRecord};
 
 use super::super::books::{Books, MAX_RACES, TooManyRaces};
@@ -72,10 +71,12 @@ pub(in crate::store::azure) async fn take_out(books: &Books, id: u64) -> Result<
     .map(|_| ())
 }
 
-/// Leaves of an item that it was there and why, and gives false when that was done before.
+/// Leaves of an item that it was there and why, behind what is said of its being dropped; gives false when that was done
+/// before.
 pub(in crate::store::azure) async fn drop_bytes(
     books: &Books,
     id: u64,
+    dropped: &str,
     now: Timestamp,
 ) -> Result<bool, Error> {
     change_item(books, id, |mut entity| {
@@ -88,7 +89,7 @@ pub(in crate::store::azure) async fn drop_bytes(
         }
         set_number(&mut entity, "ByteCount", 0);
         set_instant(&mut entity, "DroppedAt", now);
-        let reason = format!("{DROPPED}{}", found.item.reason);
+        let reason = format!("{dropped}{}", found.item.reason);
         set_text(&mut entity, "Reason", &reason);
         Ok(Some((Some(entity), Vec::new(), removal(&found.item, 1))))
     })

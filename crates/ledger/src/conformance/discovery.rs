@@ -119,8 +119,8 @@ pub(super) async fn what_was_never_noted_is_told_apart_whatever_became_of_the_re
     ledger: Subject,
 ) {
     note(&ledger, vec![blob(1), blob(2)]).await;
-    let lease = lease_one(&ledger, at(1)).await;
-    deliver(&ledger, lease).await;
+    let mut leases = lease_all(&ledger, at(1)).await;
+    deliver(&ledger, leases.remove(0)).await;
     let elsewhere = SeenBlob {
         content_type: ContentType::General,
         ..blob(1)

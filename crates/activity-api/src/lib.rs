@@ -46,5 +46,5 @@ pub use reply::{
 pub use token::{AccessToken, ClientSecretGrant, CredentialReason, read_token, token_request};
 pub use window::{
     DueHour, EmptyWindow, LastListing, RELISTING_AGES, Why, Window, covered_until, earliest_hour,
-    first_hour, hour_of, plan_hours, plan_windows,
+    first_hour, hour_of, plan_hours,
 };

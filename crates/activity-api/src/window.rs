@@ -11,14 +11,6 @@ use thiserror::Error;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// The narrowest window that is planned, and how much of the past every plan lists again.
-///
-/// Content of several data centers is gathered by Microsoft and may come late, so the trailing hour is looked at until it is an hour old.
-const TRAILING_MS: i64 = HOUR_MS;
-
-/// The widest window that is planned. Microsoft documents 24 hours, but exactly 24 hours was seen refused with AF20055.
-const WIDEST_MS: i64 = 23 * HOUR_MS;
-
 /// How far back a plan goes. Microsoft refuses a start over 7 days (168 hours) back with AF20030 or AF20055;
 /// the hour between is for a clock that is off and for the time that a long listing takes.
 const FARTHEST_BACK_MS: i64 = 167 * HOUR_MS;
@@ -292,39 +284,6 @@ fn from_ms(ms: i64) -> Timestamp {
     } else {
         Timestamp::MAX
     })
-}
-
-/// The windows to list next, oldest first, each 1 to 23 hours wide, without a gap between them, ending at `now`.
-///
-/// They begin an hour before `listed_until`, the end of what was listed without a gap so far, so that blobs which became
-/// visible late are found. Rejected: beginning at `listed_until` itself after a pause, because the hour before the pause would
-/// then have been looked at only once. Without `listed_until`, they begin `first_lookback` before `now`, at least an hour.
-///
-/// Never farther back than 167 hours: where the first window starts after `listed_until`, what lies between is gone.
-pub fn plan_windows(
-    listed_until: Option<Timestamp>,
-    first_lookback: Duration,
-    now: Timestamp,
-) -> Vec<Window> {
-    let end = now.as_millisecond();
-    let wanted_back = match listed_until {
-        Some(listed_until) => {
-            let ago = end.saturating_sub(listed_until.as_millisecond()).max(0);
-            ago.saturating_add(TRAILING_MS)
-        }
-        None => i64::try_from(first_lookback.as_millis()).unwrap_or(i64::MAX),
-    };
-    let back = wanted_back.clamp(TRAILING_MS, FARTHEST_BACK_MS);
-    let count = (back + WIDEST_MS - 1) / WIDEST_MS;
-    let edge = |index: i64| {
-        let ms = end - back + back * index / count;
-        // Before the year -9999 there is no such time, and nothing of Microsoft's to list either.
-        Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN)
-    };
-    // Equal shares: a tail narrower than an hour cannot arise, because two windows or more share over 23 hours.
-    (0..count)
-        .filter_map(|index| Window::new(edge(index), edge(index + 1)).ok())
-        .collect()
 }
 
 fn floor_to_ms(time: Timestamp) -> Timestamp {

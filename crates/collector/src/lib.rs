@@ -19,6 +19,7 @@ pub mod subscriptions;
 pub mod decode;
 pub mod deliver;
 pub mod discover;
+pub mod expiry;
 pub mod fetch;
 pub mod memory;
 pub mod quarantine;

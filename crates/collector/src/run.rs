@@ -3,6 +3,7 @@
 
 mod compacting;
 mod discovering;
+mod foreseeing;
 #[cfg(test)]
 mod tests;
 
@@ -24,13 +25,14 @@ use crate::clock::Clock;
 use crate::config::{Config, FetchConfig, PollConfig, WebhookConfig};
 use crate::deliver::{Choice, Deliverer, Doubts, Health, Pauses};
 use crate::discover::notify::Feeds;
+use crate::discover::poll::Progress;
+use crate::expiry::Foresight;
 use crate::http::Transport;
 use crate::memory::Memory;
 use crate::microsoft::Microsoft;
 use crate::quarantine::Bound;
 use crate::sinks::{self, Sink};
 use crate::status::Live;
-use crate::telemetry;
 
 /// The longest that a blob which came due by time alone (a retry, a freed lease) waits to be noticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -50,6 +52,7 @@ pub struct Pipeline {
     deliverer: Arc<Deliverer>,
     quarantine: Arc<Bound>,
     pauses: Arc<Pauses>,
+    foresight: Foresight,
     /// Somebody noted new blobs.
     news: Arc<Notify>,
     /// Held by the pass that delivers: of two, a sink with a position could not say where it is.
@@ -59,6 +62,7 @@ pub struct Pipeline {
 struct Tenant {
     microsoft: Arc<Microsoft>,
     content_types: Vec<ContentType>,
+    progress: HashMap<ContentType, Progress>,
     /// When the subscriptions are to be looked after again.
     subscribe_at: Mutex<Option<Timestamp>>,
 }
@@ -140,6 +144,11 @@ impl Pipeline {
                 Tenant {
                     microsoft: Arc::new(microsoft),
                     content_types: tenant.content_types.clone(),
+                    progress: tenant
+                        .content_types
+                        .iter()
+                        .map(|content_type| (*content_type, Progress::default()))
+                        .collect(),
                     subscribe_at: Mutex::new(None),
                 }
             })
@@ -184,6 +193,7 @@ impl Pipeline {
             deliverer,
             quarantine,
             pauses,
+            foresight: Foresight::default(),
             news: Arc::new(Notify::new()),
             passing: AsyncMutex::default(),
         }
@@ -280,7 +290,7 @@ impl Pipeline {
         self.live.stopping();
     }
 
-    /// Keeps the metrics of the ledger's state.
+    /// Keeps the metrics of the ledger's state, and looks ahead.
     async fn count_until(&self, stop: &CancellationToken) {
         let mut ticks = self.ticks();
         loop {
@@ -288,14 +298,7 @@ impl Pipeline {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let look = self.quarantine.look();
-            match self.ledger.summary(self.clock.now()).await {
-                Ok(summary) => {
-                    telemetry::ledger_state(&summary);
-                    self.quarantine.measured(look, &summary, self.clock.now());
-                }
-                Err(cause) => warn!(%cause, "the ledger gives no summary"),
-            }
+            self.look_ahead().await;
         }
     }
 

@@ -1,7 +1,9 @@
 //! The state of the collector as plain data, put together from the ledger's numbers and what the running pipeline
 //! knows. The status page, `/api/status` and `o365-collector status` all show this and nothing else.
 
+mod catch_up;
 mod checkin;
+mod forecast;
 mod live;
 mod quarantine;
 pub(crate) mod text;
@@ -12,7 +14,9 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use catch_up::CatchUpView;
 pub use checkin::CheckinView;
+pub use forecast::{ForecastView, LatenessBucket, LatenessView};
 pub use live::Live;
 pub use quarantine::QuarantineView;
 pub use text::to_text;

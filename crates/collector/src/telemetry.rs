@@ -18,6 +18,9 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use crate::discover::lateness;
+use crate::expiry::Forecast;
+
 pub use labels::{LedgerOperation, RequestKind, RequestOutcome, WebhookOutcome};
 
 /// Blobs that discovery came across for the first time.
@@ -46,6 +49,8 @@ pub const BUDGET_PAUSED_SECONDS_TOTAL: &str = "o365_collector_budget_paused_seco
 pub const FETCH_SECONDS: &str = "o365_collector_fetch_seconds";
 /// Time from Microsoft making a blob available to its delivery.
 pub const DELIVERY_LATENCY_SECONDS: &str = "o365_collector_delivery_latency_seconds";
+/// Time from Microsoft making a blob available to the first listing that had it.
+pub const LATENESS_SECONDS: &str = "o365_collector_lateness_seconds";
 /// Batches handed to a sink.
 pub const SINK_BATCHES_TOTAL: &str = "o365_collector_sink_batches_total";
 /// Records that a sink said yes to.
@@ -61,6 +66,13 @@ pub const LEDGER_LEASED: &str = "o365_collector_ledger_leased";
 /// When the first of the blobs that are not settled expires.
 pub const LEDGER_NEAREST_EXPIRY_TIMESTAMP_SECONDS: &str =
     "o365_collector_ledger_nearest_expiry_timestamp_seconds";
+/// When nothing of what waits will wait any more.
+pub const BACKLOG_CAUGHT_UP_TIMESTAMP_SECONDS: &str =
+    "o365_collector_backlog_caught_up_timestamp_seconds";
+/// Blobs that will expire before their turn.
+pub const BLOBS_TOO_LATE: &str = "o365_collector_blobs_too_late";
+/// Whether that is soon.
+pub const EXPIRY_ALARM: &str = "o365_collector_expiry_alarm";
 /// The end of what was listed without a gap.
 pub const LEDGER_LISTED_UNTIL_TIMESTAMP_SECONDS: &str =
     "o365_collector_ledger_listed_until_timestamp_seconds";
@@ -143,7 +155,7 @@ const COUNTERS: [(&str, &str); 15] = [
 ];
 
 /// As [`COUNTERS`], for values that go up and down.
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 16] = [
     (
         BUDGET_PER_MINUTE,
         "Requests a minute that the learned budget of a tenant allows.",
@@ -154,6 +166,18 @@ const GAUGES: [(&str, &str); 13] = [
     (
         LEDGER_NEAREST_EXPIRY_TIMESTAMP_SECONDS,
         "Unix time at which the first unsettled content blob expires; 0 when there is none.",
+    ),
+    (
+        BACKLOG_CAUGHT_UP_TIMESTAMP_SECONDS,
+        "Unix time at which all that waits is fetched at the present rate; 0 when nothing waits, +Inf when never.",
+    ),
+    (
+        BLOBS_TOO_LATE,
+        "Content blobs that will expire before their turn comes at the present rate.",
+    ),
+    (
+        EXPIRY_ALARM,
+        "1 while the first of those is lost within a day, else 0.",
     ),
     (
         LEDGER_LISTED_UNTIL_TIMESTAMP_SECONDS,
@@ -187,7 +211,7 @@ const GAUGES: [(&str, &str); 13] = [
 ];
 
 /// As [`COUNTERS`], for distributions.
-const HISTOGRAMS: [(&str, &str); 4] = [
+const HISTOGRAMS: [(&str, &str); 5] = [
     (
         FETCH_SECONDS,
         "Seconds from the request for a content blob to its last byte.",
@@ -195,6 +219,10 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     (
         DELIVERY_LATENCY_SECONDS,
         "Seconds from Microsoft making a content blob available to its delivery.",
+    ),
+    (
+        LATENESS_SECONDS,
+        "Seconds from Microsoft making a content blob available to the first listing that had it.",
     ),
     (
         SINK_DELIVERY_SECONDS,
@@ -274,7 +302,11 @@ fn recorder() -> PrometheusRecorder {
                 &LATENCY_SECONDS,
             )
         })
-        .expect("neither list of buckets is empty")
+        .and_then(|builder| {
+            let bounds = lateness::BOUNDS.map(|bound| bound.as_secs_f64());
+            builder.set_buckets_for_metric(Matcher::Full(LATENESS_SECONDS.to_owned()), &bounds)
+        })
+        .expect("no list of buckets is empty")
         .build_recorder()
 }
 
@@ -299,6 +331,15 @@ pub fn blobs_seen(tenant: TenantId, content_type: ContentType, via: SeenVia, new
     };
     counter!(BLOBS_SEEN_TOTAL, "tenant" => tenant.to_string(), "content_type" => content_type.as_str(), "via" => via)
         .increment(new_count);
+}
+
+/// Notes how late a listing was the first to have a blob.
+pub fn blob_found(tenant: TenantId, content_type: ContentType, late: Duration) {
+    let labels = [
+        ("tenant", tenant.to_string()),
+        ("content_type", content_type.to_string()),
+    ];
+    observe(&histogram!(LATENESS_SECONDS, &labels), late.as_secs_f64());
 }
 
 /// Counts one delivered blob with its records and their bytes, and how long after `created_at` that was.
@@ -412,6 +453,19 @@ pub fn ledger_state(summary: &Summary) {
         gauge!(LEDGER_LISTED_UNTIL_TIMESTAMP_SECONDS, &labels)
             .set(stream.listed_until.map_or(0.0, unix_seconds));
     }
+}
+
+/// Shows what will become of what waits of a tenant.
+pub fn forecast(tenant: TenantId, forecast: &Forecast, is_alarm: bool) {
+    let caught_up_at = match forecast.caught_up_at {
+        _ if forecast.waiting_count == 0 => 0.0,
+        Some(at) => unix_seconds(at),
+        None => f64::INFINITY,
+    };
+    let tenant = tenant.to_string();
+    gauge!(BACKLOG_CAUGHT_UP_TIMESTAMP_SECONDS, "tenant" => tenant.clone()).set(caught_up_at);
+    gauge!(BLOBS_TOO_LATE, "tenant" => tenant.clone()).set(forecast.too_late_count as f64);
+    gauge!(EXPIRY_ALARM, "tenant" => tenant).set(if is_alarm { 1.0 } else { 0.0 });
 }
 
 /// Counts one request to the webhook address.

@@ -35,6 +35,15 @@ pub struct ListedWindow {
     pub last_listed_at: Timestamp,
 }
 
+/// What was listed of one tenant's content type in a range of `contentCreated`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListedWindows {
+    /// Where listing began: see [`begin_listing`](crate::Ledger::begin_listing).
+    pub began_at: Option<Timestamp>,
+    /// As in [`Coverage`].
+    pub windows: Vec<ListedWindow>,
+}
+
 /// Blobs with what they held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {

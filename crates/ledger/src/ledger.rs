@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, RecordKey, SeenBlob,
-    SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
+    LeaseRequest, ListedStretch, ListedWindows, Listing, QuarantinedItem, QuarantinedRecord,
+    RecordKey, SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
 /// The durable memory of every blob.
@@ -37,7 +37,18 @@ pub trait Ledger: Send + Sync {
     /// # If interrupted
     /// Each of them is noted wholly or not at all, in no order. The window counts as listed only after
     /// [`note_listed`](Self::note_listed), so the next run lists it again and finds those that were noted known.
-    async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error>;
+    async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error> {
+        Ok(self.note_new(seen, now).await?.len() as u64)
+    }
+
+    /// As [`note_seen`](Self::note_seen), and names those that were not known before, in no order.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// As [`note_seen`](Self::note_seen); those that were noted are not named the next time.
+    async fn note_new(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<Vec<BlobName>, Error>;
 
     /// Where listing of this tenant and content type began: what the first caller said, for ever. What is older was
     /// never meant to be listed, and is no gap.
@@ -385,6 +396,27 @@ pub trait Ledger: Send + Sync {
         content_type: ContentType,
         range: Window,
     ) -> Result<Coverage, Error>;
+
+    /// The part of [`coverage`](Self::coverage) that says what was listed, at a cost that grows with the windows of the
+    /// range alone: discovery asks for it at each poll.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn listed_windows(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+    ) -> Result<ListedWindows, Error> {
+        let coverage = self.coverage(tenant, content_type, range).await?;
+        Ok(ListedWindows {
+            began_at: coverage.began_at,
+            windows: coverage.windows,
+        })
+    }
 
     /// The blobs created in the range that are not delivered, and the single records of its blobs that are in
     /// quarantine or were dropped from it, ordered by creation, from after the given place on.

@@ -27,8 +27,8 @@ pub mod conformance;
 pub use blob::{SeenBlob, SeenVia};
 pub use blob_name::{BlobName, InvalidBlobName};
 pub use coverage::{
-    Compacted, Coverage, ExpiryBucket, ListedWindow, Listing, Totals, UndeliveredBlob,
-    UndeliveredPlace, UndeliveredState,
+    Compacted, Coverage, ExpiryBucket, ListedWindow, ListedWindows, Listing, Totals,
+    UndeliveredBlob, UndeliveredPlace, UndeliveredState,
 };
 pub use error::{Error, Source};
 pub use lease::{

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use collector::clock::{Clock, SystemClock};
 use collector::config::{Config, SinkConfig};
+use collector::discover::lateness::recall_lateness;
 use collector::master;
 use collector::status::{self, StatusView};
 use collector::{updater, web};
@@ -40,9 +41,11 @@ async fn read_ledger(config: &Config) -> anyhow::Result<StatusView> {
         tenants.map(move |tenant| (sink.clone(), tenant.id))
     });
     let checkins = master::recall_checkins(&*ledger, sources.collect()).await?;
+    let lateness = recall_lateness(&*ledger).await?;
     let update = updater::view(&*ledger).await;
     Ok(view
         .with_quarantine_bound(config.quarantine.max_bytes)
         .with_checkins(checkins)
+        .with_lateness(&lateness)
         .with_update(update))
 }

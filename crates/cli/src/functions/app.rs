@@ -227,10 +227,14 @@ impl App {
 
     async fn collect(&self, wind_up: &CancellationToken) -> Outcome {
         if let Some(announcer) = &self.assembly.announcer {
-            return self.list_and_announce(announcer, wind_up).await;
+            let came = self.list_and_announce(announcer, wind_up).await;
+            self.look_ahead(wind_up).await;
+            return came;
         }
         // Without a queue nobody else would deliver.
-        match self.pipeline().run_once(wind_up).await {
+        let came = self.pipeline().run_once(wind_up).await;
+        self.look_ahead(wind_up).await;
+        match came {
             Ok(step) => {
                 let line = format!(
                     "{} new blobs, {} delivered with {} records",
@@ -239,6 +243,14 @@ impl App {
                 listed(step.failed_listings, line)
             }
             Err(cause) => Outcome::failed(format!("the ledger does not answer: {cause}")),
+        }
+    }
+
+    /// Whether what waits is fetched before it expires; when there is time to look.
+    async fn look_ahead(&self, wind_up: &CancellationToken) {
+        tokio::select! {
+            () = self.pipeline().look_ahead() => {}
+            () = wind_up.cancelled() => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod batches;
 mod blobs;
+mod expiring;
 mod fairness;
 mod interleavings;
 mod ledger_trouble;

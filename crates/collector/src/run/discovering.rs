@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{Pipeline, Tenant};
-use crate::discover::poll::{self, poll_content};
+use crate::discover::poll::{self, Progress, Round, poll_content};
 use crate::subscriptions::{self, keep_subscribed};
 use crate::telemetry::chain;
 
@@ -56,8 +56,8 @@ impl Pipeline {
             .iter()
             .map(|content_type| self.list(tenant, *content_type).boxed());
         let results = futures::future::join_all(listings).await;
-        let failed = results.iter().filter(|result| result.is_none()).count();
-        (results.iter().flatten().sum(), failed as u64)
+        let failed = results.iter().filter(|(_, has_failed)| *has_failed).count();
+        (results.iter().map(|(new, _)| new).sum(), failed as u64)
     }
 
     pub(super) async fn discover_until(&self, stop: &CancellationToken) {
@@ -119,47 +119,49 @@ impl Pipeline {
         }
     }
 
-    /// How many blobs were new. Nothing when they could not be listed, or the tenant is left alone for the moment: also
-    /// on account of another of its content types, a moment ago.
-    async fn list(&self, tenant: &Tenant, content_type: ContentType) -> Option<u64> {
+    /// How many blobs were new, and whether something of it could not be listed, or the tenant is left alone for the moment:
+    /// also on account of another of its content types, a moment ago.
+    async fn list(&self, tenant: &Tenant, content_type: ContentType) -> (u64, bool) {
         let id = tenant.microsoft.tenant();
         let now = self.clock.now();
         if self.pauses.is_paused(id, now) {
-            return None;
+            return (0, true);
         }
-        let listed = poll_content(
+        let unseen = Progress::default();
+        let Round {
+            new_count, failure, ..
+        } = poll_content(
             &tenant.microsoft,
             content_type,
             self.poll.first_lookback,
             &*self.ledger,
+            tenant.progress.get(&content_type).unwrap_or(&unseen),
+            &self.live,
             now,
         )
         .await;
-        match listed {
-            Ok(new_blobs) => {
-                self.live.polled(id, content_type, now);
-                self.tenant_works(id);
-                if new_blobs > 0 {
-                    self.news.notify_one();
-                }
-                Some(new_blobs)
-            }
-            Err(error) => {
-                warn!(tenant = %id, %content_type, cause = &error as &dyn std::error::Error, "content not listed");
-                self.live
-                    .poll_failed(id, content_type, &chain(&error), None, now);
-                if let poll::Error::Ledger(cause) = &error {
-                    self.live.ledger_failed(&chain(cause), now);
-                }
-                if let poll::Error::Microsoft(error) = &error {
-                    if matches!(error.next_step(), NextStep::StartSubscription) {
-                        tenant.clear_subscribe_at();
-                    }
-                    self.note_trouble(id, error, now);
-                }
-                None
-            }
+        // Also when it failed in the middle: what was found can be fetched.
+        if new_count > 0 {
+            self.news.notify_one();
         }
+        let Some(error) = failure else {
+            self.live.polled(id, content_type, now);
+            self.tenant_works(id);
+            return (new_count, false);
+        };
+        warn!(tenant = %id, %content_type, cause = &error as &dyn std::error::Error, "content not listed");
+        self.live
+            .poll_failed(id, content_type, &chain(&error), None, now);
+        if let poll::Error::Ledger(cause) = &error {
+            self.live.ledger_failed(&chain(cause), now);
+        }
+        if let poll::Error::Microsoft(error) = &error {
+            if matches!(error.next_step(), NextStep::StartSubscription) {
+                tenant.clear_subscribe_at();
+            }
+            self.note_trouble(id, error, now);
+        }
+        (new_count, true)
     }
 
     fn tenant_works(&self, tenant: TenantId) {

@@ -8,7 +8,7 @@ use activity_api::{ContentType, TenantId};
 use jiff::{SignedDuration, Timestamp};
 use ledger::SinkName;
 
-use super::CheckinView;
+use super::{CatchUpView, CheckinView, ForecastView};
 use crate::quarantine::Level;
 
 /// Longest text kept of any one failure, in bytes. The cause may quote a server.
@@ -40,12 +40,14 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct TenantState {
     pub(super) stopped: Option<Trouble>,
+    pub(super) forecast: Option<ForecastView>,
     pub(super) streams: BTreeMap<ContentType, StreamState>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct StreamState {
     pub(super) last_poll_at: Option<Timestamp>,
+    pub(super) catch_up: Option<CatchUpView>,
     pub(super) poll_trouble: Option<Trouble>,
     pub(super) blob_trouble: Option<Trouble>,
 }
@@ -293,7 +295,7 @@ impl Live {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stream(
+    pub(super) fn stream(
         &self,
         tenant: TenantId,
         content_type: ContentType,

@@ -206,6 +206,7 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
               "id": "bf8d32d3-1c13-4487-af02-80dba2236485",
               "state": "collecting",
               "stopped": null,
+              "forecast": null,
               "streams": [
                 {
                   "content_type": "Audit.AzureActiveDirectory",
@@ -221,6 +222,7 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
                   "oldest_pending_at": null,
                   "nearest_expiry_at": null,
                   "last_poll_at": null,
+                  "catch_up": null,
                   "listing_error": null,
                   "blob_error": null
                 },
@@ -238,6 +240,7 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
                   "oldest_pending_at": null,
                   "nearest_expiry_at": null,
                   "last_poll_at": null,
+                  "catch_up": null,
                   "listing_error": {
                     "what": "throttled",
                     "since": "2026-07-15T21:00:00Z",
@@ -283,6 +286,7 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
             "records_per_second": 0.0,
             "bytes_per_second": 0.0
           },
+          "lateness": [],
           "update": null
         }"#]].assert_eq(&json.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CheckinView, SinkStatus, StatusView, StreamView, TenantStatus, TroubleView, UpdateView,
+    CatchUpView, CheckinView, SinkStatus, StatusView, StreamView, TenantStatus, TroubleView,
+    UpdateView,
 };
 
 /// The whole status as text, without colors, every line ended.
@@ -50,6 +51,11 @@ fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
         writeln!(out, "\ntenant {}{state}", one_line(&tenant.id))?;
         if let Some(stopped) = &tenant.stopped {
             writeln!(out, "  {}", trouble(stopped, view.taken_at))?;
+        }
+        if let Some(forecast) = &tenant.forecast
+            && forecast.waiting_count > 0
+        {
+            writeln!(out, "  {}", forecast.sentence(view.taken_at))?;
         }
         write_streams(out, &tenant.streams, view.taken_at)?;
     }
@@ -99,6 +105,21 @@ fn write_text(out: &mut String, view: &StatusView) -> std::fmt::Result {
             out,
             "rate:  {}",
             rate(rates.records_per_second, rates.bytes_per_second)
+        )?;
+    }
+    if !view.lateness.is_empty() {
+        writeln!(
+            out,
+            "\nlateness, from a blob's creation to the first listing that had it"
+        )?;
+    }
+    for lateness in &view.lateness {
+        writeln!(
+            out,
+            "  {:<26} {}, tenant {}",
+            one_line(&lateness.content_type),
+            lateness.sentence(),
+            one_line(&lateness.tenant)
         )?;
     }
     if let Some(update) = &view.update {
@@ -189,6 +210,9 @@ fn write_streams(out: &mut String, streams: &[StreamView], now: Timestamp) -> st
                 .map_or_else(|| "-".to_owned(), |at| relative(at, now)),
         );
         writeln!(out, "{}", line.trim_end())?;
+        if let Some(catch_up) = &stream.catch_up {
+            writeln!(out, "    {}", catching_up(catch_up))?;
+        }
         for error in [&stream.listing_error, &stream.blob_error]
             .into_iter()
             .flatten()
@@ -197,6 +221,17 @@ fn write_streams(out: &mut String, streams: &[StreamView], now: Timestamp) -> st
         }
     }
     Ok(())
+}
+
+/// What a start had to list of the past, in one line.
+pub(crate) fn catching_up(catch_up: &CatchUpView) -> String {
+    let (from, to) = (instant(catch_up.from), instant(catch_up.to));
+    let hours = counted(catch_up.hour_count, "hour");
+    let left = match catch_up.left_count {
+        0 => "all listed".to_owned(),
+        left => format!("{} still to list", count(left)),
+    };
+    format!("began with {hours} to catch up, from {from} to {to}: {left}")
 }
 
 /// What to say when there is no trouble: no more than is known.

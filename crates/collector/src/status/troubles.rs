@@ -61,6 +61,10 @@ pub(super) fn troubles(view: &StatusView) -> Vec<String> {
         }
     }
     for tenant in &view.tenants {
+        let forecast = tenant.forecast.as_ref();
+        troubles.extend(forecast.and_then(|forecast| forecast.trouble(&tenant.id, view.taken_at)));
+    }
+    for tenant in &view.tenants {
         if let Some(stopped) = &tenant.stopped {
             troubles.push(format!(
                 "tenant {} is not collected: {}",

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::live::{SinkState, State, TenantState, Trouble};
 use super::troubles::troubles;
-use super::{CheckinView, Live, QuarantineView, UpdateView};
+use super::{
+    CatchUpView, CheckinView, ForecastView, LatenessView, Live, QuarantineView, UpdateView,
+};
 
 /// Everything that is shown about the collector. Its JSON form is `/api/status`; instants are RFC 3339 text, UTC.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub struct StatusView {
     pub totals: Totals,
     /// How fast it went lately. Nothing when it is not this process that collects.
     pub rates: Option<Rates>,
+    /// How late blobs came, by tenant and content type, since the ledger was begun.
+    #[serde(default)]
+    pub lateness: Vec<LatenessView>,
     /// How the program is kept up to date. Nothing when it is not, or never was looked for.
     #[serde(default)]
     pub update: Option<UpdateView>,
@@ -61,6 +66,9 @@ pub struct TenantView {
     pub state: TenantStatus,
     /// Why not, when it is not.
     pub stopped: Option<TroubleView>,
+    /// What will become of what waits. Nothing when it is not this process that collects, or has only begun.
+    #[serde(default)]
+    pub forecast: Option<ForecastView>,
     /// Its content types, in Microsoft's order.
     pub streams: Vec<StreamView>,
 }
@@ -122,6 +130,9 @@ pub struct StreamView {
         deserialize_with = "read_some_instant"
     )]
     pub last_poll_at: Option<Timestamp>,
+    /// What of the past was to be listed when the process began.
+    #[serde(default)]
+    pub catch_up: Option<CatchUpView>,
     /// Why it cannot be listed at present.
     pub listing_error: Option<TroubleView>,
     /// What went wrong last with one of its blobs, unless all that were to be tried again are settled.
@@ -290,6 +301,7 @@ fn put_together(
                 bytes_per_second: rate.bytes_per_second,
             }
         }),
+        lateness: Vec::new(),
         update: None,
     };
     view.totals = Totals::of(&view.tenants);
@@ -338,6 +350,7 @@ impl TenantView {
                 (Some(_), Some(_)) => TenantStatus::Stopped,
             },
             stopped,
+            forecast: state.and_then(|state| state.forecast.clone()),
             streams: streams
                 .iter()
                 .map(|(content_type, summary)| StreamView::new(*content_type, *summary, state))
@@ -370,6 +383,7 @@ impl StreamView {
             oldest_pending_at: summary.and_then(|summary| summary.oldest_pending_created_at),
             nearest_expiry_at: summary.and_then(|summary| summary.nearest_pending_expires_at),
             last_poll_at: state.and_then(|state| state.last_poll_at),
+            catch_up: state.and_then(|state| state.catch_up.clone()),
             listing_error: state
                 .and_then(|state| state.poll_trouble.as_ref())
                 .map(TroubleView::new),

@@ -31,12 +31,22 @@ fn count_everything() {
     blobs_seen(tenant, content_type, SeenVia::Listing, 3);
     blobs_seen(tenant, content_type, SeenVia::Notification, 1);
     blob_delivered(tenant, content_type, 20, 26_000, created_at, now);
+    blob_found(tenant, content_type, Duration::from_secs(90));
     blob_expired(tenant, content_type);
     blob_quarantined(tenant, content_type);
     records_quarantined(tenant, content_type, 2);
     request(tenant, RequestKind::Blob, RequestOutcome::Ok);
     request(tenant, RequestKind::ListContent, RequestOutcome::Throttled);
     budget_per_minute(tenant, 2_000.0);
+    let waiting = crate::expiry::Bucket {
+        expires_from: now,
+        blob_count: 60_000,
+    };
+    forecast(
+        tenant,
+        &crate::expiry::predict(&[waiting], 2_000.0, now),
+        true,
+    );
     budget_paused(tenant, Duration::from_secs(10));
     fetched(tenant, content_type, Duration::from_millis(250));
     sink_batch(&sink, true, 20, Duration::from_millis(500));
@@ -76,19 +86,23 @@ fn count_everything() {
 #[test]
 fn names_labels_and_values_are_as_monitoring_knows_them() {
     expect![[r##"
+        # HELP o365_collector_backlog_caught_up_timestamp_seconds Unix time at which all that waits is fetched at the present rate; 0 when nothing waits, +Inf when never.
         # HELP o365_collector_blobs_delivered_total Content blobs that every required sink has acknowledged.
         # HELP o365_collector_blobs_expired_total Content blobs that were gone before they could be fetched. Anything but 0 is lost data.
         # HELP o365_collector_blobs_quarantined_total Content blobs set aside whole for a person to look at.
         # HELP o365_collector_blobs_seen_total Content blobs that became known, by the way they became known.
+        # HELP o365_collector_blobs_too_late Content blobs that will expire before their turn comes at the present rate.
         # HELP o365_collector_budget_paused_seconds_total Seconds for which a tenant's requests were held back because Microsoft refused one with AF429.
         # HELP o365_collector_budget_per_minute Requests a minute that the learned budget of a tenant allows.
         # HELP o365_collector_build_info Always 1; the version is a label.
         # HELP o365_collector_checkins_total Check-ins with Alert Logic, by outcome.
         # HELP o365_collector_delivery_latency_seconds Seconds from Microsoft making a content blob available to its delivery.
+        # HELP o365_collector_expiry_alarm 1 while the first of those is lost within a day, else 0.
         # HELP o365_collector_fetch_seconds Seconds from the request for a content blob to its last byte.
         # HELP o365_collector_health_errors What was wrong with the collector at its last check-in.
         # HELP o365_collector_last_checkin_timestamp_seconds Unix time of the last check-in that Alert Logic took.
         # HELP o365_collector_last_poll_timestamp_seconds Unix time of the last successful listing.
+        # HELP o365_collector_lateness_seconds Seconds from Microsoft making a content blob available to the first listing that had it.
         # HELP o365_collector_ledger_commit_seconds Seconds until a ledger write was durable, by operation.
         # HELP o365_collector_ledger_failures_total Ledger operations that failed, by operation.
         # HELP o365_collector_ledger_leased Content blobs that a worker holds.
@@ -108,19 +122,23 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # HELP o365_collector_sink_records_total Records that a sink has acknowledged.
         # HELP o365_collector_throttled_total Requests that Microsoft refused with AF429.
         # HELP o365_collector_webhook_notifications_total Requests to the webhook address, by outcome.
+        # TYPE o365_collector_backlog_caught_up_timestamp_seconds gauge
         # TYPE o365_collector_blobs_delivered_total counter
         # TYPE o365_collector_blobs_expired_total counter
         # TYPE o365_collector_blobs_quarantined_total counter
         # TYPE o365_collector_blobs_seen_total counter
+        # TYPE o365_collector_blobs_too_late gauge
         # TYPE o365_collector_budget_paused_seconds_total counter
         # TYPE o365_collector_budget_per_minute gauge
         # TYPE o365_collector_build_info gauge
         # TYPE o365_collector_checkins_total counter
         # TYPE o365_collector_delivery_latency_seconds histogram
+        # TYPE o365_collector_expiry_alarm gauge
         # TYPE o365_collector_fetch_seconds histogram
         # TYPE o365_collector_health_errors gauge
         # TYPE o365_collector_last_checkin_timestamp_seconds gauge
         # TYPE o365_collector_last_poll_timestamp_seconds gauge
+        # TYPE o365_collector_lateness_seconds histogram
         # TYPE o365_collector_ledger_commit_seconds histogram
         # TYPE o365_collector_ledger_failures_total counter
         # TYPE o365_collector_ledger_leased gauge
@@ -140,22 +158,27 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # TYPE o365_collector_sink_records_total counter
         # TYPE o365_collector_throttled_total counter
         # TYPE o365_collector_webhook_notifications_total counter
+        o365_collector_backlog_caught_up_timestamp_seconds{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 1784147430
         o365_collector_blobs_delivered_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_blobs_expired_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_blobs_quarantined_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_blobs_seen_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange",via="listing"} 3
         o365_collector_blobs_seen_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange",via="notification"} 1
+        o365_collector_blobs_too_late{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 0
         o365_collector_budget_paused_seconds_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 10
         o365_collector_budget_per_minute{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 2000
         o365_collector_build_info{version="VERSION"} 1
         o365_collector_checkins_total{sink="file",tenant="bf8d32d3-1c13-4487-af02-80dba2236485",outcome="ok"} 1
         o365_collector_delivery_latency_seconds_count{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_delivery_latency_seconds_sum{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 30
+        o365_collector_expiry_alarm{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 1
         o365_collector_fetch_seconds_count{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_fetch_seconds_sum{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 0.25
         o365_collector_health_errors{sink="file",tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 2
         o365_collector_last_checkin_timestamp_seconds{sink="file",tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 1784145630
         o365_collector_last_poll_timestamp_seconds{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1784145630
+        o365_collector_lateness_seconds_count{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
+        o365_collector_lateness_seconds_sum{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 90
         o365_collector_ledger_commit_seconds_count{operation="note_seen"} 1
         o365_collector_ledger_commit_seconds_sum{operation="note_seen"} 0.005
         o365_collector_ledger_failures_total{operation="lease"} 1

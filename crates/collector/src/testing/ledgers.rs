@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use ledger::{
     Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, SeenBlob,
-    SinkCommit, SinkName, SqliteLedger, Summary, UndeliveredBlob, UndeliveredPlace,
+    LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
+    QuarantinedRecord, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary, UndeliveredBlob,
+    UndeliveredPlace,
 };
 use tokio::runtime::Handle;
 
@@ -30,13 +31,14 @@ pub(crate) struct TestLedger {
 }
 
 /// The methods that write nothing.
-const READS: [&str; 12] = [
+const READS: [&str; 13] = [
     "counters",
     "listed_until",
     "listed_stretches",
     "quarantined",
     "quarantined_bytes",
     "coverage",
+    "listed_windows",
     "undelivered",
     "unknown",
     "unsettled_by_expiry",
@@ -118,8 +120,8 @@ macro_rules! pass_on {
 
 #[async_trait]
 impl Ledger for TestLedger {
-    async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error> {
-        pass_on!(self, "note_seen", |inner| inner.note_seen(seen, now))
+    async fn note_new(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<Vec<BlobName>, Error> {
+        pass_on!(self, "note_seen", |inner| inner.note_new(seen, now))
     }
 
     async fn begin_listing(
@@ -299,6 +301,19 @@ impl Ledger for TestLedger {
 
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
         pass_on!(self, "summary", |inner| inner.summary(now))
+    }
+
+    async fn listed_windows(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+    ) -> Result<ListedWindows, Error> {
+        pass_on!(self, "listed_windows", |inner| inner.listed_windows(
+            tenant,
+            content_type,
+            range
+        ))
     }
 
     async fn coverage(

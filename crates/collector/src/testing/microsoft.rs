@@ -140,7 +140,7 @@ pub(crate) struct FakeMicrosoft {
 
 impl FakeMicrosoft {
     /// What requests of a kind get, one after another; the last answer is given from then on. Kinds: `token`,
-    /// `token/<tenant>`, `subscriptions`, `start/<content type>`, `content/<content type>`, `page/<name>`, `blob/<name>`;
+    /// `token/<tenant>`, `subscriptions`, `start/<content type>`, `hour/<start>`, `content/<content type>`, `page/<name>`, `blob/<name>`;
     /// at Resource Manager `site`, `settings/list`, `settings` (the put), `sync`, `syncfunctiontriggers`;
     /// at Alert Logic `aims`, `endpoint/<service>`, `register`, `checkin`, `deregister`.
     pub(crate) fn on(&self, kind: &str, answers: impl IntoIterator<Item = Answer>) {
@@ -202,7 +202,7 @@ impl FakeMicrosoft {
                     r#"{{"token_type":"Bearer","expires_in":3600,"access_token":"token-{count}"}}"#
                 ))
             }
-            "subscriptions" | "content" => Answer::ok("[]"),
+            "subscriptions" | "content" | "hour" => Answer::ok("[]"),
             "start" | "stop" => Answer::ok(r#"{"status":"enabled"}"#),
             _ => Answer::status(404, ""),
         }
@@ -246,6 +246,11 @@ fn kinds(request: &http::Request<Bytes>) -> Vec<String> {
             let content_type = parameter("contentType");
             match page.as_str() {
                 "" => vec![
+                    // The hour of the start, as in 2026-07-16T08.
+                    format!(
+                        "hour/{}",
+                        parameter("startTime").get(..13).unwrap_or_default()
+                    ),
                     format!("content/{tenant}/{content_type}"),
                     format!("content/{content_type}"),
                     "content".to_owned(),

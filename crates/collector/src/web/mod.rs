@@ -30,6 +30,7 @@ pub use auth::{AuthId, InvalidAuthId};
 pub use serve::{Patience, serve, serve_with};
 
 use crate::clock::Clock;
+use crate::discover::lateness::recall_lateness;
 use crate::discover::notify::Feeds;
 use crate::status::{self, Live, StatusView};
 use crate::telemetry::{self, LedgerOperation, Telemetry, chain};
@@ -151,7 +152,11 @@ impl WebState {
         match summary {
             Ok(summary) => {
                 let update = timeout(SUMMARY_TIMEOUT, updater::view(&*self.0.ledger)).await;
-                status::view(&summary, Some(&self.0.live), now).with_update(update.ok().flatten())
+                let lateness = timeout(SUMMARY_TIMEOUT, recall_lateness(&*self.0.ledger)).await;
+                let lateness = lateness.ok().and_then(Result::ok).unwrap_or_default();
+                status::view(&summary, Some(&self.0.live), now)
+                    .with_lateness(&lateness)
+                    .with_update(update.ok().flatten())
             }
             Err(error) => status::view_without_ledger(&error, Some(&self.0.live), now),
         }

@@ -11,7 +11,8 @@ use serde_json::json;
 use super::WebState;
 use super::reply::{Refusal, RequestId};
 use crate::status::{
-    CheckinView, SinkStatus, SinkView, StatusView, TenantStatus, TroubleView, text,
+    CatchUpView, CheckinView, ForecastView, LatenessView, SinkStatus, SinkView, StatusView,
+    TenantStatus, TroubleView, text,
 };
 use crate::telemetry::{self, chain};
 
@@ -123,6 +124,18 @@ impl StatusPage {
 
     fn trouble(&self, trouble: &TroubleView) -> String {
         text::trouble(trouble, self.view.taken_at)
+    }
+
+    fn forecast(&self, forecast: &ForecastView) -> String {
+        forecast.sentence(self.view.taken_at)
+    }
+
+    fn catching_up(&self, catch_up: &CatchUpView) -> String {
+        text::catching_up(catch_up)
+    }
+
+    fn lateness(&self, lateness: &LatenessView) -> String {
+        lateness.sentence()
     }
 
     fn waiting_count(&self) -> String {

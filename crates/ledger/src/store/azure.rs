@@ -52,8 +52,8 @@ use jiff::Timestamp;
 
 use crate::{
     Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, SeenBlob,
-    SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
+    LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
+    QuarantinedRecord, SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
 use books::Books;
@@ -121,8 +121,8 @@ impl AzureLedger {
 
 #[async_trait]
 impl Ledger for AzureLedger {
-    async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error> {
-        discover::note_seen(&self.books, seen, now).await
+    async fn note_new(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<Vec<BlobName>, Error> {
+        discover::note_new(&self.books, seen, now).await
     }
 
     async fn begin_listing(
@@ -277,6 +277,15 @@ impl Ledger for AzureLedger {
         range: Window,
     ) -> Result<Coverage, Error> {
         coverage::coverage(&self.books, tenant, content_type, range).await
+    }
+
+    async fn listed_windows(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+    ) -> Result<ListedWindows, Error> {
+        coverage::listed_windows(&self.books, tenant, content_type, range).await
     }
 
     async fn undelivered(

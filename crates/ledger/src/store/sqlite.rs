@@ -36,8 +36,9 @@ use jiff::Timestamp;
 
 use crate::{
     Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, Ledger, ListedStretch, Listing, QuarantinedItem, QuarantinedRecord, RecordKey,
-    SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
+    LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
+    QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob,
+    UndeliveredPlace,
 };
 
 use books::Books;
@@ -111,8 +112,8 @@ impl SqliteLedger {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn note_seen(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<u64, Error> {
-        self.write(move |books| discover::note_seen(books, &seen, now))
+    async fn note_new(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<Vec<BlobName>, Error> {
+        self.write(move |books| discover::note_new(books, &seen, now))
             .await
     }
 
@@ -328,6 +329,19 @@ impl Ledger for SqliteLedger {
     ) -> Result<Coverage, Error> {
         self.reader
             .read(move |connection| coverage::coverage(connection, tenant, content_type, range))
+            .await
+    }
+
+    async fn listed_windows(
+        &self,
+        tenant: TenantId,
+        content_type: ContentType,
+        range: Window,
+    ) -> Result<ListedWindows, Error> {
+        self.reader
+            .read(move |connection| {
+                coverage::listed_windows(connection, tenant, content_type, range)
+            })
             .await
     }
 

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use crate::store::{DAY, HOUR, never, stored};
 use crate::{
-    Coverage, Error, ExpiryBucket, Totals, UndeliveredBlob, UndeliveredPlace, UndeliveredState,
+    Coverage, Error, ExpiryBucket, ListedWindows, Totals, UndeliveredBlob, UndeliveredPlace,
+    UndeliveredState,
 };
 
 use super::books::{Books, together};
@@ -65,19 +66,12 @@ pub(super) async fn coverage(
     content_type: ContentType,
     range: Window,
 ) -> Result<Coverage, Error> {
+    let ListedWindows { began_at, windows } =
+        listed_windows(books, tenant, content_type, range).await?;
     let range = Range::new(tenant, content_type, range);
-    let began = books
-        .door
-        .get(&partition_of(tenant), &began_row(content_type))
-        .await?;
-    let began_at = began
-        .map(|row| instant(&row.entity, "BeganAt"))
-        .transpose()?;
-    let windows = windows::in_range(books, tenant, content_type, (range.start, range.end)).await?;
-    let windows = windows.iter().map(|window| window.listed(to_instant));
     let mut coverage = Coverage {
         began_at,
-        windows: windows.collect::<Result<_, _>>()?,
+        windows,
         ..Coverage::default()
     };
     for row in books
@@ -95,6 +89,28 @@ pub(super) async fn coverage(
         }
     }
     Ok(coverage)
+}
+
+pub(super) async fn listed_windows(
+    books: &Books,
+    tenant: TenantId,
+    content_type: ContentType,
+    range: Window,
+) -> Result<ListedWindows, Error> {
+    let range = Range::new(tenant, content_type, range);
+    let began = books
+        .door
+        .get(&partition_of(tenant), &began_row(content_type))
+        .await?;
+    let began_at = began
+        .map(|row| instant(&row.entity, "BeganAt"))
+        .transpose()?;
+    let windows = windows::in_range(books, tenant, content_type, (range.start, range.end)).await?;
+    let windows = windows.iter().map(|window| window.listed(to_instant));
+    Ok(ListedWindows {
+        began_at,
+        windows: windows.collect::<Result<_, _>>()?,
+    })
 }
 
 /// What was made of a record counts while it waits and when it is in quarantine itself, and never among those that are

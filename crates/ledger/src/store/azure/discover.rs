@@ -25,11 +25,11 @@ struct Noted {
     seen: SeenBlob,
 }
 
-pub(super) async fn note_seen(
+pub(super) async fn note_new(
     books: &Books,
     seen: Vec<SeenBlob>,
     now: Timestamp,
-) -> Result<u64, Error> {
+) -> Result<Vec<BlobName>, Error> {
     let noted_by = random();
     let mut by_tenant: BTreeMap<TenantId, Vec<Noted>> = BTreeMap::new();
     let mut later = Vec::new();
@@ -59,7 +59,12 @@ pub(super) async fn note_seen(
         note_one(books, &noted, noted_by, now).await?;
     }
     announce::announce_new(books, &new).await;
-    Ok(new.len() as u64)
+    let name = |blob: Unsettled| BlobName {
+        tenant: blob.tenant,
+        content_type: blob.content_type,
+        content_id: blob.content_id,
+    };
+    Ok(new.into_iter().map(name).collect())
 }
 
 pub(super) async fn unknown(books: &Books, names: Vec<BlobName>) -> Result<Vec<BlobName>, Error> {

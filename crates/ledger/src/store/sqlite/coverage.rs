@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::store::{DAY, HOUR, never};
 use crate::{
-    Coverage, Error, ExpiryBucket, ListedWindow, Totals, UndeliveredBlob, UndeliveredPlace,
-    UndeliveredState,
+    Coverage, Error, ExpiryBucket, ListedWindow, ListedWindows, Totals, UndeliveredBlob,
+    UndeliveredPlace, UndeliveredState,
 };
 
 use super::books::{sink_name, stream_name};
@@ -45,6 +45,22 @@ pub(super) fn coverage(
     add_forgotten(connection, range, &mut coverage)?;
     add_records(connection, range, &mut coverage)?;
     Ok(coverage)
+}
+
+pub(super) fn listed_windows(
+    connection: &Connection,
+    tenant: TenantId,
+    content_type: ContentType,
+    range: Window,
+) -> Result<ListedWindows, Failure> {
+    need_coverage(connection)?;
+    let Some((range, began_at)) = range_of(connection, tenant, content_type, range)? else {
+        return Ok(ListedWindows::default());
+    };
+    Ok(ListedWindows {
+        began_at: began_at.map(instant).transpose()?,
+        windows: windows(connection, range)?,
+    })
 }
 
 /// The range with its stream's number, and where listing began; nothing for a stream that was never noted.

@@ -9,12 +9,12 @@ use crate::{BlobName, SeenBlob, SeenVia};
 use super::books::Books;
 use super::failure::{Failure, stored};
 
-pub(super) fn note_seen(
+pub(super) fn note_new(
     books: &mut Books,
     seen: &[SeenBlob],
     now: Timestamp,
-) -> Result<u64, Failure> {
-    let mut new_count = 0;
+) -> Result<Vec<BlobName>, Failure> {
+    let mut new = Vec::new();
     for blob in seen {
         let stream = books.stream(blob.tenant, blob.content_type)?;
         let via = match blob.seen_via {
@@ -40,7 +40,7 @@ pub(super) fn note_seen(
                 stored(now)
             ])?;
         if inserted > 0 {
-            new_count += 1;
+            new.push(blob.name());
         } else if blob.seen_via == SeenVia::Listing {
             books
                 .statement(
@@ -56,7 +56,7 @@ pub(super) fn note_seen(
                 ])?;
         }
     }
-    Ok(new_count)
+    Ok(new)
 }
 
 /// Whether an expired blob is to be taken for one that was delivered and forgotten: its day has forgotten blobs, and

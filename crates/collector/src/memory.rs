@@ -72,6 +72,13 @@ impl Memory {
         }
     }
 
+    /// What each of `sink_count` sinks may have under way at once: together half of the store. Were it more, sinks that
+    /// hang could hold so much that there is no room to read for the others.
+    #[must_use]
+    pub fn share(&self, sink_count: usize) -> usize {
+        self.total_units / 2 / sink_count.max(1) * UNIT_BYTES
+    }
+
     /// Bytes held at this moment.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

@@ -193,7 +193,9 @@ impl std::fmt::Debug for Record<'_> {
 pub struct Batch {
     tenant: TenantId,
     parts: Vec<Arc<BlobPart>>,
-    /// How many records at the batch's head are out already, when an earlier try got part of the way.
+    /// Records that are not to be delivered, by their place among all of the parts', in order.
+    left_out: Arc<[usize]>,
+    /// How many of the others at the batch's head are out already, when an earlier try got part of the way.
     skip: usize,
 }
 
@@ -205,6 +207,7 @@ impl Batch {
         Self {
             tenant,
             parts,
+            left_out: Arc::default(),
             skip: 0,
         }
     }
@@ -214,6 +217,27 @@ impl Batch {
     pub fn skip(mut self, count: usize) -> Self {
         self.skip += count;
         self
+    }
+
+    /// The same batch without these records of its parts (indexes into all of them, in order), which are not delivered.
+    #[must_use]
+    pub(crate) fn without(mut self, left_out: Vec<usize>) -> Self {
+        debug_assert!(self.left_out.is_empty() && self.skip == 0 && left_out.is_sorted());
+        self.left_out = left_out.into();
+        self
+    }
+
+    /// The place, among all records of the parts, of the one that [`Batch::records`] would give as number `index` if none
+    /// were skipped.
+    pub(crate) fn place_of(&self, index: usize) -> usize {
+        let mut place = index;
+        for left_out in self.left_out.iter() {
+            if *left_out > place {
+                break;
+            }
+            place += 1;
+        }
+        place
     }
 
     /// Whose records they are.
@@ -235,7 +259,7 @@ impl Batch {
             .iter()
             .map(|part| part.record_count())
             .sum::<usize>()
-            .saturating_sub(self.skip)
+            .saturating_sub(self.left_out.len() + self.skip)
     }
 
     /// Bytes of the text of all its parts.
@@ -246,11 +270,16 @@ impl Batch {
 
     /// The records still to deliver, in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> + Clone {
-        let mut skip = self.skip;
-        self.parts.iter().flat_map(move |part| {
+        let mut skip = self.place_of(self.skip);
+        let mut place = skip;
+        let all = self.parts.iter().flat_map(move |part| {
             let from = skip.min(part.record_count());
             skip -= from;
             part.records_from(from)
+        });
+        all.filter(move |_| {
+            place += 1;
+            self.left_out.binary_search(&(place - 1)).is_err()
         })
     }
 }

@@ -181,6 +181,7 @@ impl Pipeline {
             unsettled: Arc::default(),
             lease,
             wanted: Arc::default(),
+            dedupe: config.dedupe.records,
         });
         Self {
             tenants,
@@ -243,6 +244,15 @@ impl Pipeline {
                 sink: sink.name().clone(),
                 source,
             })?;
+        }
+        // What was delivered since would be missing in what is remembered, and to remember it costs room.
+        if self.deliverer.dedupe.is_none()
+            && let Err(cause) = self.ledger.forget_records(self.clock.now()).await
+        {
+            warn!(
+                cause = &cause as &dyn std::error::Error,
+                "the ledger does not forget records that need not be remembered"
+            );
         }
         self.live.running();
         Ok(())

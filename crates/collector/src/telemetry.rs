@@ -55,6 +55,8 @@ pub const LATENESS_SECONDS: &str = "o365_collector_lateness_seconds";
 pub const SINK_BATCHES_TOTAL: &str = "o365_collector_sink_batches_total";
 /// Records that a sink said yes to.
 pub const SINK_RECORDS_TOTAL: &str = "o365_collector_sink_records_total";
+/// Records that a sink was not given because it has them.
+pub const RECORDS_LEFT_OUT_TOTAL: &str = "o365_collector_records_left_out_total";
 /// Whether a sink fails at present.
 pub const SINK_FAILING: &str = "o365_collector_sink_failing";
 /// Time a sink took over one batch, failed ones included.
@@ -100,7 +102,7 @@ pub const HEALTH_ERRORS: &str = "o365_collector_health_errors";
 pub const BUILD_INFO: &str = "o365_collector_build_info";
 
 /// What a counter says, for `/metrics` and the documentation. Name and description.
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     (
         BLOBS_SEEN_TOTAL,
         "Content blobs that became known, by the way they became known.",
@@ -144,6 +146,10 @@ const COUNTERS: [(&str, &str); 15] = [
     (CHECKINS_TOTAL, "Check-ins with Alert Logic, by outcome."),
     (SINK_BATCHES_TOTAL, "Batches handed to a sink, by outcome."),
     (SINK_RECORDS_TOTAL, "Records that a sink has acknowledged."),
+    (
+        RECORDS_LEFT_OUT_TOTAL,
+        "Records that a sink was not given because it has them, where [dedupe] is on.",
+    ),
     (
         LEDGER_FAILURES_TOTAL,
         "Ledger operations that failed, by operation.",
@@ -419,6 +425,11 @@ pub fn sink_batch(sink: &SinkName, is_ok: bool, record_count: u64, took: Duratio
         &histogram!(SINK_DELIVERY_SECONDS, "sink" => sink.to_string()),
         took.as_secs_f64(),
     );
+}
+
+/// Counts records that the sink was not given because it has them.
+pub fn records_left_out(sink: &SinkName, record_count: u64) {
+    counter!(RECORDS_LEFT_OUT_TOTAL, "sink" => sink.to_string()).increment(record_count);
 }
 
 /// Shows whether the sink fails.

@@ -2,6 +2,7 @@
 //! gathers every mistake before any port is opened or request sent.
 
 mod app_settings;
+mod dedupe;
 mod errors;
 mod field;
 mod files;
@@ -29,6 +30,7 @@ use ledger::SinkName;
 use secrecy::SecretString;
 
 pub use self::app_settings::load_app_settings;
+pub use self::dedupe::DedupeConfig;
 use self::errors::Kind;
 pub use self::errors::{ConfigError, ConfigErrors, Place};
 use self::keys::Key;
@@ -61,6 +63,8 @@ pub struct Config {
     pub fetch: FetchConfig,
     /// How much is set aside at most.
     pub quarantine: QuarantineConfig,
+    /// What is delivered once and not more.
+    pub dedupe: DedupeConfig,
     /// Where records go. At least one, no two with the same name.
     pub sinks: Vec<SinkConfig>,
     /// The function app that we run as; nothing anywhere else. No key of the file: its host fills it in.
@@ -451,6 +455,7 @@ fn read(root: &mut Section<'_, '_>) -> Option<Config> {
     let poll = service::read_poll(root);
     let fetch = service::read_fetch(root);
     let quarantine = service::read_quarantine(root);
+    let dedupe = dedupe::read(root, ledger.as_ref());
     let sinks = sinks::read(root);
     let update = update::read(root);
     Some(Config {
@@ -462,6 +467,7 @@ fn read(root: &mut Section<'_, '_>) -> Option<Config> {
         poll: poll?,
         fetch: fetch?,
         quarantine: quarantine?,
+        dedupe: dedupe?,
         sinks,
         site: None,
         update,

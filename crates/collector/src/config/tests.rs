@@ -1,5 +1,6 @@
 //! What the configuration says to its users: values, and the texts of its mistakes.
 
+mod dedupe;
 mod documents;
 mod mistakes;
 mod secrets;

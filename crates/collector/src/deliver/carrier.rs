@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::Deliverer;
+use super::batches::LaneItem;
 use super::doubts::{Doubt, Judgement};
 use super::in_flight::{Ending, InFlight};
-use super::lane::LaneItem;
 use super::pauses::plan_pause;
 use super::settle::Settler;
 use crate::decode::{self, Undecodable};

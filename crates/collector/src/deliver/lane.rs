@@ -4,25 +4,31 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use ledger::{Acknowledgement, Ledger, QuarantinedRecord, SinkCommit};
+use ledger::{
+    Acknowledgement, Ledger, QuarantinedRecord, RecordKey, RememberedRecords, SinkCommit,
+};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::health::{Health, LONGEST_PAUSE};
-use super::in_flight::{InFlight, Settled};
+use super::batches::{Brought, Held, LaneItem, group_by_blob, take_batch};
+use super::health::{Health, Interruption, LONGEST_PAUSE, StallGuard};
+use super::in_flight::Settled;
 use super::pauses::plan_pause;
+use super::repeats::{Claim, Claims, Repeats, distinct_of, keys_of};
 use super::settle::Settler;
 use super::withheld::{Refusals, refusals_by_part};
 use crate::clock::Clock;
 use crate::quarantine::{Bound, ROOM_AGAIN};
-use crate::record::{Batch, BlobPart};
-use crate::sinks::{Error, Failure, Receipt, Refused, Sink};
+use crate::record::Batch;
+use crate::sinks::{Error, Failure, Receipt, Sink};
 use crate::status::Live;
 use crate::telemetry::chain;
 use crate::telemetry::{self, LedgerOperation};
@@ -31,12 +37,8 @@ use crate::telemetry::{self, LedgerOperation};
 /// restart of the other side passes unnoticed, and an outage frees the memory soon.
 const TRIES: u32 = 5;
 
-/// A part on its way to one sink.
-#[derive(Clone)]
-pub(super) struct LaneItem {
-    pub(super) in_flight: Arc<InFlight>,
-    pub(super) part: Arc<BlobPart>,
-}
+/// After how long what was put back for a sink that stood still is looked at again.
+const SHED_PAUSE: Duration = Duration::from_secs(5);
 
 /// The way to one sink, for one pass.
 pub(super) struct Lane {
@@ -51,7 +53,16 @@ pub(super) struct Lane {
     pub(super) live: Live,
     /// Set when there is no more time: what is not acknowledged is given up.
     pub(super) hurry: CancellationToken,
+    /// How much text may be under way to the sink, if it is more than one batch.
+    pub(super) share_bytes: usize,
+    /// For how long a record that the sink took is not given to it again. Nothing: records are not looked at singly.
+    pub(super) dedupe: Option<Duration>,
+    /// The ids under way, where records are looked at singly.
+    pub(super) claims: Claims,
 }
+
+/// A batch that is not begun while another one with one of its ids is under way.
+type HeldBack = (Vec<LaneItem>, Vec<Option<RecordKey>>);
 
 impl Lane {
     /// Delivers what comes in until nothing more can come and everything has arrived or was given up.
@@ -60,16 +71,33 @@ impl Lane {
     /// Batches under way are not acknowledged and come again; see [`Sink::deliver`].
     pub(super) async fn run(self: Arc<Self>, mut items: UnboundedReceiver<LaneItem>) {
         let mut waiting = VecDeque::new();
+        let mut held_back: Option<HeldBack> = None;
         let mut under_way = JoinSet::new();
+        let bytes = Arc::new(AtomicUsize::new(0));
         let mut is_open = true;
+        let mut moved_at = Instant::now();
+        // A lane that ends, also when its pass is dropped, says no longer that it stands still.
+        let _stall = StallGuard(&self.health);
         loop {
             // All that is there by now, so that batches are as large as the sink is slow.
             while let Ok(item) = items.try_recv() {
                 waiting.push_back(item);
             }
-            while under_way.len() < self.sink.max_in_flight().max(1) && !waiting.is_empty() {
-                let batch = take_batch(&mut waiting, self.sink.batch_bytes());
-                under_way.spawn(Arc::clone(&self).carry(batch));
+            while under_way.len() < self.most_under_way()
+                && (under_way.is_empty() || self.has_room(&bytes, &waiting))
+                && let Some((batch, claim)) = self.next_batch(&mut waiting, &mut held_back)
+            {
+                moved_at = Instant::now();
+                let held = Held::new(&bytes, &batch);
+                let carried = Arc::clone(&self).carry(batch, claim);
+                under_way.spawn(async move {
+                    carried.await;
+                    drop(held);
+                });
+            }
+            if self.health.is_stalled() || self.health.was_failing() && !under_way.is_empty() {
+                waiting.extend(held_back.take().into_iter().flat_map(|(batch, _)| batch));
+                self.shed(&mut waiting).await;
             }
             if !is_open && under_way.is_empty() {
                 return;
@@ -80,14 +108,89 @@ impl Lane {
                     None => is_open = false,
                 },
                 Some(ended) = under_way.join_next() => {
+                    moved_at = Instant::now();
+                    self.health.set_stalled(false);
                     if let Err(panic) = ended {
                         // The sink's own panics are caught in `carry`; this one is ours, and its blobs come again
                         // when their leases run out.
                         error!(sink = %self.health.sink, cause = %panic, "a batch was dropped by a defect");
                     }
                 }
+                () = tokio::time::sleep_until(moved_at + self.health.stalls_after()),
+                    if !under_way.is_empty() && !self.health.is_stalled() => self.stall(),
             }
         }
+    }
+
+    /// One that was down tries one batch at a time, until it has shown that it works.
+    fn most_under_way(&self) -> usize {
+        match self.health.was_failing() {
+            true => 1,
+            false => self.sink.max_in_flight().max(1),
+        }
+    }
+
+    /// Whether one more batch fits the lane's share of the memory.
+    fn has_room(&self, bytes: &AtomicUsize, waiting: &VecDeque<LaneItem>) -> bool {
+        let next = waiting.iter().map(|item| item.part.text_bytes()).sum();
+        let next = self.batch_bytes().min(next);
+        bytes.load(Ordering::Relaxed) + next <= self.share_bytes
+    }
+
+    fn batch_bytes(&self) -> usize {
+        self.sink.batch_bytes().min(self.share_bytes)
+    }
+
+    /// The next batch to begin, and its claim of its ids.
+    fn next_batch(
+        &self,
+        waiting: &mut VecDeque<LaneItem>,
+        held_back: &mut Option<HeldBack>,
+    ) -> Option<(Vec<LaneItem>, Option<Claim>)> {
+        if held_back.is_none() && waiting.is_empty() {
+            return None;
+        }
+        let (batch, keys) = held_back.take().unwrap_or_else(|| {
+            let batch = take_batch(waiting, self.batch_bytes());
+            let keys = self.dedupe.map(|_| keys_of(&batch));
+            (batch, keys.unwrap_or_default())
+        });
+        if self.dedupe.is_none() {
+            return Some((batch, None));
+        }
+        match self.claims.claim(keys) {
+            Ok(claim) => Some((batch, Some(claim))),
+            Err(keys) => {
+                *held_back = Some((batch, keys));
+                None
+            }
+        }
+    }
+
+    /// The sink has not ended any batch for long. Its batches go on, and what waits behind them is put back: memory is for
+    /// those sinks that take something.
+    fn stall(&self) {
+        let (sink, waited) = (&self.health.sink, self.health.stalls_after().as_secs());
+        warn!(%sink, waited_secs = waited, "sink stands still, others go on without it");
+        self.health.set_stalled(true);
+        telemetry::sink_failing(sink, true);
+        let what = format!("no answer for {waited} s; other sinks go on without it");
+        self.live
+            .sink_failing(sink, 0, &what, None, self.clock.now());
+    }
+
+    /// Puts back what waits for a sink that takes nothing at present.
+    ///
+    /// # If interrupted
+    /// Its leases run out.
+    async fn shed(&self, waiting: &mut VecDeque<LaneItem>) {
+        if waiting.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let retry_at = self.health.paused_until(now).unwrap_or(now + SHED_PAUSE);
+        let settled = self.give_up(&waiting.drain(..).collect::<Vec<_>>(), retry_at);
+        self.settler.settle(settled).await;
     }
 
     /// Brings one batch to the sink, writes down its yes, and settles the blobs that this completes.
@@ -95,28 +198,38 @@ impl Lane {
     /// # If interrupted
     /// Before the sink's yes: nothing is known, the records come again. Between its yes and the ledger's: the same,
     /// which a sink with a position undoes and any other sees as a repeat.
-    async fn carry(self: Arc<Self>, items: Vec<LaneItem>) {
+    async fn carry(self: Arc<Self>, items: Vec<LaneItem>, claim: Option<Claim>) {
         let interruption = Interruption(Some(&self.health));
         let mut settled = Vec::new();
         let (known, items) = self.health.withheld.split(items);
+        let keys = claim.as_ref().map(|claim| match known.is_empty() {
+            true => claim.keys().to_vec(),
+            false => keys_of(&items),
+        });
         for (item, refused) in known {
-            let brought = Brought::all(item.part.record_count(), refused);
+            let brought = Brought::all(&item, refused);
             settled.append(&mut self.acknowledge(vec![item], brought).await);
         }
         if !items.is_empty() {
-            settled.append(&mut match self.bring(&items).await {
+            settled.append(&mut match self.bring(&items, keys).await {
                 Ok(brought) => self.acknowledge(items, brought).await,
                 Err(retry_at) => self.give_up(&items, retry_at),
             });
         }
         interruption.did_not_happen();
+        // The ledger knows by now what it will know of them.
+        drop(claim);
         if !settled.is_empty() {
             self.settler.settle(settled).await;
         }
     }
 
     /// How far the sink took the batch. An error when it took none of its parts.
-    async fn bring(&self, items: &[LaneItem]) -> Result<Brought, Timestamp> {
+    async fn bring(
+        &self,
+        items: &[LaneItem],
+        keys: Option<Vec<Option<RecordKey>>>,
+    ) -> Result<Brought, Timestamp> {
         let now = self.clock.now();
         if let Some(until) = self.health.paused_until(now) {
             return Err(until);
@@ -126,13 +239,17 @@ impl Lane {
         };
         let parts = items.iter().map(|item| Arc::clone(&item.part)).collect();
         let batch = Batch::new(first.part.blob().tenant, parts);
-        let total = batch.record_count();
-        let mut brought = Brought {
-            record_count: 0,
-            retry_at: None,
-            position: None,
-            refused: Vec::new(),
+        let all_count = batch.record_count();
+        let repeats = match keys {
+            Some(keys) => self.repeats(keys, now).await?,
+            None => Repeats::default(),
         };
+        let batch = repeats.leave_out_of(batch);
+        let total = batch.record_count();
+        let mut brought = Brought::new(batch.clone(), all_count, repeats);
+        if total == 0 && all_count > 0 {
+            return Ok(brought);
+        }
         // A lane that was down tries once and no more: it must show that it works before anything is spent on it.
         let tries = if self.health.was_failing() { 1 } else { TRIES };
         for tried in 1.. {
@@ -156,7 +273,7 @@ impl Lane {
                     self.live
                         .sink_ok(&self.health.sink, rest_count as u64, self.clock.now());
                     telemetry::sink_failing(&self.health.sink, false);
-                    self.health.works();
+                    self.health.works(took);
                     debug_assert_eq!(brought.record_count, total);
                     return Ok(brought);
                 }
@@ -176,7 +293,8 @@ impl Lane {
                         continue;
                     }
                     let now = self.clock.now();
-                    let gives_up = is_final || tried >= tries || pause > LONGEST_PAUSE;
+                    let hung = took >= self.sink.answers_within();
+                    let gives_up = is_final || hung || tried >= tries || pause > LONGEST_PAUSE;
                     let retry_at = match &failure.error {
                         _ if !gives_up => now + pause,
                         Error::Ledger(_) => self.health.waits_for_ledger(now),
@@ -204,12 +322,36 @@ impl Lane {
             biased;
             () = self.hurry.cancelled() => return Err(unavailable("there is no more time").into()),
             result = AssertUnwindSafe(self.sink.deliver(batch)).catch_unwind() => result,
+            () = tokio::time::sleep(self.sink.answers_within()) => return Err(unavailable(HANGS).into()),
         };
         let Ok(result) = result else {
             return Err(unavailable(DEFECT).into());
         };
         interruption.did_not_happen();
         result
+    }
+
+    /// What the sink is not given of a batch, because it has it.
+    async fn repeats(
+        &self,
+        keys: Vec<Option<RecordKey>>,
+        now: Timestamp,
+    ) -> Result<Repeats, Timestamp> {
+        let since = now - self.dedupe.unwrap_or_default();
+        let (sink, distinct) = (&self.health.sink, distinct_of(&keys));
+        match self
+            .ledger
+            .known_records(sink, distinct.clone(), since)
+            .await
+        {
+            Ok(known) => Ok(Repeats::plan(keys, &distinct, &known)),
+            Err(cause) => {
+                telemetry::ledger_failed(LedgerOperation::Read);
+                warn!(%sink, cause = &cause as &dyn std::error::Error, "the ledger does not say which records the sink has, it waits");
+                self.live.ledger_failed(&chain(&cause), now);
+                Err(self.health.waits_for_ledger(now))
+            }
+        }
     }
 
     fn note_failure(&self, cause: &Error, delivered: usize, retry_at: Timestamp, now: Timestamp) {
@@ -240,10 +382,12 @@ impl Lane {
                 return Err(self.health.waits_for_ledger(now));
             }
         };
-        let resumed = AssertUnwindSafe(self.sink.resume(position.as_deref()))
-            .catch_unwind()
-            .await;
-        match resumed.unwrap_or_else(|_| Err(unavailable(DEFECT))) {
+        let resumed = AssertUnwindSafe(self.sink.resume(position.as_deref())).catch_unwind();
+        let resumed = match tokio::time::timeout(self.sink.answers_within(), resumed).await {
+            Ok(resumed) => resumed.unwrap_or_else(|_| Err(unavailable(DEFECT))),
+            Err(_elapsed) => Err(unavailable(HANGS)),
+        };
+        match resumed {
             Ok(()) => {
                 self.health.set_must_resume(false);
                 Ok(())
@@ -261,7 +405,9 @@ impl Lane {
 
     /// Writes down what the sink took, and gives the rest up.
     async fn acknowledge(&self, items: Vec<LaneItem>, brought: Brought) -> Vec<Settled> {
-        let mut left = brought.record_count;
+        let now = self.clock.now();
+        let (head, refused) = (brought.head(), brought.refused());
+        let mut left = head;
         let whole = items
             .iter()
             .take_while(|item| {
@@ -271,14 +417,23 @@ impl Lane {
             })
             .count();
         let (taken, rest) = items.split_at(whole);
-        let retry_at = brought.retry_at.unwrap_or_else(|| self.clock.now());
+        let retry_at = brought.retry_at.unwrap_or(now);
         let mut settled = self.give_up(rest, retry_at);
-        let parts = refusals_by_part(taken, &brought.refused);
-        let (parts, mut waiting) = self.with_room(parts).await;
+        let taken_count = taken.iter().map(|item| item.part.record_count()).sum();
+        let remembered = self.dedupe.map(|keep| RememberedRecords {
+            // Also those in front of where the sink failed, and those of parts that wait for room in quarantine: they come
+            // again, and need not be given again.
+            keys: brought.repeats.taken(head, &refused),
+            duplicate_count: brought.repeats.duplicate_count(taken_count, &refused),
+            forget_before: now - keep,
+        });
+        let (parts, mut waiting) = self.with_room(refusals_by_part(taken, &refused)).await;
         settled.append(&mut waiting);
-        if parts.is_empty() {
+        let is_nothing = |taken: &RememberedRecords| taken.keys.is_empty();
+        if parts.is_empty() && remembered.as_ref().is_none_or(is_nothing) {
             return settled;
         }
+        let duplicate_count = remembered.as_ref().map_or(0, |taken| taken.duplicate_count);
         let taken: Vec<_> = parts.iter().map(|(item, _)| item.clone()).collect();
         let taken = taken.as_slice();
         let groups = group_by_blob(taken);
@@ -293,10 +448,14 @@ impl Lane {
             position: brought.position,
             acknowledged,
             quarantined,
-            remembered: None,
+            remembered,
         };
         match self.commit(commit).await {
             Ok(proofs) => {
+                if duplicate_count > 0 {
+                    telemetry::records_left_out(&self.health.sink, duplicate_count);
+                    self.live.left_out(&self.health.sink, duplicate_count);
+                }
                 let mut proofs = proofs.into_iter().peekable();
                 for (in_flight, parts) in groups {
                     let proof = proofs.next_if(|proof| proof.key() == in_flight.key());
@@ -414,66 +573,8 @@ impl Lane {
     }
 }
 
-/// Makes the sink resume when a batch's way ends anywhere but at its end, because the pass was dropped or by a panic: what
-/// the sink wrote may then be unknown to the ledger.
-struct Interruption<'a>(Option<&'a Health>);
-
-impl Interruption<'_> {
-    fn did_not_happen(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Interruption<'_> {
-    fn drop(&mut self) {
-        if let Some(health) = self.0 {
-            health.set_must_resume(true);
-        }
-    }
-}
-
-/// How far a batch got.
-struct Brought {
-    /// Records at its head that are safe.
-    record_count: usize,
-    /// When the rest may be tried again, where there is a rest.
-    retry_at: Option<Timestamp>,
-    position: Option<String>,
-    /// Indexes are the whole batch's.
-    refused: Vec<Refused>,
-}
-
-impl Brought {
-    /// All of a part was brought before, but for these.
-    fn all(record_count: usize, refused: Vec<Refused>) -> Self {
-        Self {
-            record_count,
-            retry_at: None,
-            position: None,
-            refused,
-        }
-    }
-
-    fn add(&mut self, count: usize, refused: Vec<Refused>) {
-        let before = self.record_count;
-        self.refused
-            .extend(refused.into_iter().map(|refused| Refused {
-                index_in_batch: refused.index_in_batch + before,
-                reason: refused.reason,
-            }));
-        self.record_count += count;
-    }
-
-    /// The rest is given up. An error when nothing came before it.
-    fn up_to_here(mut self, retry_at: Timestamp) -> Result<Self, Timestamp> {
-        self.retry_at = Some(retry_at);
-        if self.record_count > 0 {
-            Ok(self)
-        } else {
-            Err(retry_at)
-        }
-    }
-}
+/// What is said of a sink that never answered.
+const HANGS: &str = "the sink did not answer";
 
 /// What is said of a sink that panicked.
 const DEFECT: &str = "the sink failed by a defect of this program";
@@ -483,45 +584,4 @@ fn unavailable(what: &str) -> Error {
         what: what.to_owned(),
         retry_after: None,
     }
-}
-
-/// The next batch: parts of the tenant whose part has waited longest, in order, up to `bytes`, at least one.
-fn take_batch(waiting: &mut VecDeque<LaneItem>, bytes: usize) -> Vec<LaneItem> {
-    let mut batch: Vec<LaneItem> = Vec::new();
-    let mut held = 0;
-    let mut others = VecDeque::new();
-    while let Some(item) = waiting.pop_front() {
-        let fits = batch.is_empty() || held + item.part.text_bytes() <= bytes;
-        if !fits {
-            others.push_back(item);
-            break;
-        }
-        if batch
-            .first()
-            .is_some_and(|first| first.part.blob().tenant != item.part.blob().tenant)
-        {
-            others.push_back(item);
-            continue;
-        }
-        held += item.part.text_bytes();
-        batch.push(item);
-    }
-    others.append(waiting);
-    *waiting = others;
-    batch
-}
-
-/// The parts of each blob, in the order in which the blobs first appear.
-fn group_by_blob(items: &[LaneItem]) -> Vec<(Arc<InFlight>, Vec<ledger::PartKey>)> {
-    let mut groups: Vec<(Arc<InFlight>, Vec<ledger::PartKey>)> = Vec::new();
-    for item in items {
-        match groups.last_mut() {
-            // Parts of one blob that are not neighbors make two groups, which is as good.
-            Some((in_flight, parts)) if in_flight.key() == item.in_flight.key() => {
-                parts.push(item.part.key())
-            }
-            _ => groups.push((Arc::clone(&item.in_flight), vec![item.part.key()])),
-        }
-    }
-    groups
 }

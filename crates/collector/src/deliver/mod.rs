@@ -1,6 +1,7 @@
 //! Blobs that are due → every sink → the ledger. One pass leases what is due, fetches it, hands each part to the lanes
 //! of the sinks that lack it, and settles each blob when its last part has arrived everywhere.
 
+mod batches;
 mod carrier;
 mod doubts;
 mod health;
@@ -8,6 +9,7 @@ mod in_flight;
 mod lane;
 mod pauses;
 mod places;
+mod repeats;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use activity_api::TenantId;
 use jiff::Timestamp;
-use ledger::{Lease, LeaseRequest, Ledger};
+use ledger::{Lease, LeaseRequest, Ledger, SinkName};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -34,14 +36,17 @@ use crate::quarantine::Bound;
 use crate::sinks::Sink;
 use crate::status::Live;
 use crate::telemetry;
+use batches::LaneItem;
 use carrier::{Carrier, Hurry};
 use in_flight::{Ending, InFlight};
-use lane::{Lane, LaneItem};
+use lane::Lane;
 use places::Carried;
+use repeats::Claims;
 use settle::Settler;
 
 pub(crate) use doubts::Doubts;
 pub(crate) use health::Health;
+use health::Readiness;
 pub(crate) use pauses::Pauses;
 pub use settle::PassCounts;
 pub(crate) use unsettled::Unsettled;
@@ -68,6 +73,8 @@ pub(crate) struct Deliverer {
     /// and a stall makes two workers deliver the same blob; too long and a dead worker's blobs wait.
     pub(crate) lease: Duration,
     pub(crate) wanted: Arc<Wanted>,
+    /// For how long a record that a sink took is not given to it again; nothing for records that may come again.
+    pub(crate) dedupe: Option<Duration>,
 }
 
 /// Which of the blobs that are due a pass delivers.
@@ -176,6 +183,9 @@ impl Deliverer {
                 clock: Arc::clone(&self.clock),
                 live: self.live.clone(),
                 hurry: hurry.clone(),
+                share_bytes: self.memory.share(self.sinks.len()),
+                dedupe: self.dedupe,
+                claims: Claims::default(),
             });
             // Unbounded in number, bounded in bytes: every part holds its share of `Memory`.
             let (sender, items) = mpsc::unbounded_channel();
@@ -185,17 +195,43 @@ impl Deliverer {
         (senders, tasks)
     }
 
+    /// One blob for each sink that has to show that it works, to be leased before anything else. Nothing when there is
+    /// no such sink.
+    fn trial_request(&self, busy: &[TenantId], now: Timestamp) -> Option<LeaseRequest> {
+        let on_trial = |health: &Health| health.readiness(now) == Readiness::Trial;
+        let for_sinks: Vec<_> = self
+            .sinks
+            .iter()
+            .filter(|(_, health)| on_trial(health))
+            .map(|(sink, _)| sink.name().clone())
+            .collect();
+        let request = self.request_for(1, busy.to_vec(), for_sinks, now);
+        (!request.for_sinks.is_empty()).then_some(request)
+    }
+
+    fn trial_begins(&self, on_trial: &[SinkName], now: Timestamp) {
+        for (sink, health) in &self.sinks {
+            if on_trial.contains(sink.name()) {
+                health.trial_begins(now);
+            }
+        }
+    }
+
     /// What to lease at `now`, leaving out `busy` tenants. Nothing while every sink is down.
     fn lease_request(
         &self,
         max_count: usize,
         busy: Vec<TenantId>,
+        choice: Choice,
         now: Timestamp,
     ) -> Option<LeaseRequest> {
-        let (up, down): (Vec<_>, Vec<_>) = self
-            .sinks
-            .iter()
-            .partition(|(_, health)| health.paused_until(now).is_none());
+        // What was asked for by name is not more than a trial.
+        let is_up = |health: &Health| match health.readiness(now) {
+            Readiness::Up => true,
+            Readiness::Trial => choice == Choice::Wanted,
+            Readiness::Down => false,
+        };
+        let (up, down): (Vec<_>, Vec<_>) = self.sinks.iter().partition(|(_, health)| is_up(health));
         // Fetching for sinks that are all down would be in vain.
         if up.is_empty() {
             return None;
@@ -205,6 +241,16 @@ impl Deliverer {
         } else {
             up.iter().map(|(sink, _)| sink.name().clone()).collect()
         };
+        Some(self.request_for(max_count, busy, for_sinks, now))
+    }
+
+    fn request_for(
+        &self,
+        max_count: usize,
+        busy: Vec<TenantId>,
+        for_sinks: Vec<SinkName>,
+        now: Timestamp,
+    ) -> LeaseRequest {
         let mut except_tenants = self.pauses.paused(now);
         except_tenants.extend(busy);
         // Whose budget is used up for longer could not be fetched, and would only hold what others can use.
@@ -213,13 +259,13 @@ impl Deliverer {
             .iter()
             .filter(|(_, door)| door.budget().paused_for().is_some());
         except_tenants.extend(throttled.map(|(tenant, _)| *tenant));
-        Some(LeaseRequest {
+        LeaseRequest {
             max_count,
             duration: self.lease,
             except_tenants,
             for_sinks,
             only: Vec::new(),
-        })
+        }
     }
 }
 
@@ -320,7 +366,24 @@ impl Pass {
         if self.choice == Choice::Wanted && tried.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(request) = self.deliverer.lease_request(max_count, busy, now) else {
+        let trial = match self.choice {
+            Choice::Due => self.deliverer.trial_request(&busy, now),
+            Choice::Wanted => None,
+        };
+        if let Some(request) = trial {
+            let leases = self.settler.lease(&request, now).await?;
+            for lease in &leases {
+                self.settler.hold(lease.key());
+            }
+            if !leases.is_empty() {
+                self.deliverer.trial_begins(&request.for_sinks, now);
+                return Ok(leases);
+            }
+        }
+        let request = self
+            .deliverer
+            .lease_request(max_count, busy, self.choice, now);
+        let Some(request) = request else {
             // They stay due, and whoever asked need not wait for a sink that is down.
             wanted.leased(&tried, Vec::new());
             return Ok(Vec::new());

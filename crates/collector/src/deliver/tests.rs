@@ -6,7 +6,9 @@ mod expiring;
 mod fairness;
 mod interleavings;
 mod ledger_trouble;
+mod outages;
 mod quarantine;
+mod repeats;
 mod restarts;
 mod sinks;
 mod stopping;
@@ -50,6 +52,7 @@ fn deliverer_with(
         unsettled: Arc::default(),
         lease: LEASE,
         wanted: Arc::default(),
+        dedupe: None,
     })
 }
 

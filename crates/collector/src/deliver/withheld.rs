@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ledger::{BlobName, PartKey};
 
-use super::lane::LaneItem;
+use super::batches::LaneItem;
 use crate::record::BlobTag;
 use crate::sinks::Refused;
 

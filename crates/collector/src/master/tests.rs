@@ -106,6 +106,7 @@ impl Setup {
                 lease: Duration::from_secs(600),
             },
             quarantine: QuarantineConfig { max_bytes: 1 << 30 },
+            dedupe: crate::config::DedupeConfig::default(),
             sinks: Vec::new(),
             update: None,
             site: self.site.clone(),

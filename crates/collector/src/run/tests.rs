@@ -41,6 +41,7 @@ fn config(content_types: &[ContentType]) -> Config {
             lease: Duration::from_secs(600),
         },
         quarantine: QuarantineConfig { max_bytes: 1 << 30 },
+        dedupe: crate::config::DedupeConfig::default(),
         sinks: Vec::new(),
         site: None,
         update: None,

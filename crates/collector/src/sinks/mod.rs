@@ -31,6 +31,12 @@ pub trait Sink: Send + Sync {
     /// only then does "committed up to here" mean that all before it is committed.
     fn max_in_flight(&self) -> usize;
 
+    /// After how long a delivery that has not ended counts as failed: the sink hangs. Far longer than it ever takes, because
+    /// what was given up may be delivered all the same, and again.
+    fn answers_within(&self) -> Duration {
+        Duration::from_secs(30 * 60)
+    }
+
     /// Called once, before the first delivery, with the position that the ledger committed last.
     ///
     /// # Errors

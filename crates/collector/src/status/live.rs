@@ -55,6 +55,7 @@ pub(super) struct StreamState {
 #[derive(Debug, Default)]
 pub(super) struct SinkState {
     pub(super) record_count: u64,
+    pub(super) left_out_count: u64,
     pub(super) last_delivery_at: Option<Timestamp>,
     pub(super) failing: Option<Trouble>,
     pub(super) last_trouble: Option<Trouble>,
@@ -243,6 +244,12 @@ impl Live {
         sink.record_count += record_count;
         sink.last_delivery_at = Some(now);
         sink.failing = None;
+    }
+
+    /// A sink was not given these records, because it has them.
+    pub fn left_out(&self, sink: &SinkName, record_count: u64) {
+        let mut state = self.state();
+        state.sinks.entry(sink.clone()).or_default().left_out_count += record_count;
     }
 
     /// The sink did not take a batch; `record_count` records at its head are safe all the same. `what` is for a

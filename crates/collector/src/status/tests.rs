@@ -257,6 +257,7 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
               "name": "file",
               "state": "idle",
               "record_count": 0,
+              "left_out_count": 0,
               "last_delivery_at": null,
               "last_error": null
             }

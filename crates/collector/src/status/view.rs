@@ -148,6 +148,9 @@ pub struct SinkView {
     pub state: SinkStatus,
     /// Records it took since the process started.
     pub record_count: u64,
+    /// Records since then that it was not given because it has them, where `[dedupe]` is on.
+    #[serde(default)]
+    pub left_out_count: u64,
     /// When it last took any.
     #[serde(
         serialize_with = "some_instant",
@@ -405,6 +408,7 @@ impl SinkView {
                 (None, None) => SinkStatus::Idle,
             },
             record_count: state.record_count,
+            left_out_count: state.left_out_count,
             last_delivery_at: state.last_delivery_at,
             last_error: state.last_trouble.as_ref().map(TroubleView::new),
         }

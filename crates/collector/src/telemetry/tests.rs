@@ -51,6 +51,7 @@ fn count_everything() {
     fetched(tenant, content_type, Duration::from_millis(250));
     sink_batch(&sink, true, 20, Duration::from_millis(500));
     sink_batch(&sink, false, 5, Duration::from_millis(500));
+    records_left_out(&sink, 2);
     sink_failing(&sink, true);
     checked_in(&sink, tenant, true, 2, now);
     ledger_committed(LedgerOperation::NoteSeen, Duration::from_millis(5));

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use ledger::{
     Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
     LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
-    QuarantinedRecord, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary, UndeliveredBlob,
-    UndeliveredPlace,
+    QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary,
+    UndeliveredBlob, UndeliveredPlace,
 };
 use tokio::runtime::Handle;
 
@@ -283,6 +283,21 @@ impl Ledger for TestLedger {
         let result = apart(async move { inner.remember(&key, &value).await }).await;
         self.death.step().await;
         result
+    }
+
+    async fn known_records(
+        &self,
+        sink: &SinkName,
+        keys: Vec<RecordKey>,
+        since: Timestamp,
+    ) -> Result<Vec<bool>, Error> {
+        let sink = sink.clone();
+        pass_on!(self, "known_records", |inner| inner
+            .known_records(&sink, keys, since))
+    }
+
+    async fn forget_records(&self, before: Timestamp) -> Result<(), Error> {
+        pass_on!(self, "forget_records", |inner| inner.forget_records(before))
     }
 
     async fn recall(&self, key: &str) -> Result<Option<String>, Error> {

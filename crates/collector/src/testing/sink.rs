@@ -53,7 +53,6 @@ struct State {
     resumed: Vec<Option<String>>,
     resume_turns: VecDeque<Turn>,
     ticks: u32,
-    text_bytes_at_once: usize,
 }
 
 impl FakeSink {
@@ -133,11 +132,6 @@ impl FakeSink {
     pub(crate) fn tick_count(&self) -> u32 {
         self.state.lock().unwrap().ticks
     }
-
-    /// The most text that one delivery held.
-    pub(crate) fn largest_batch_bytes(&self) -> usize {
-        self.state.lock().unwrap().text_bytes_at_once
-    }
 }
 
 fn down(retry_after: Option<Duration>) -> Error {
@@ -187,7 +181,6 @@ impl Sink for FakeSink {
         let turn = {
             let mut state = self.state.lock().unwrap();
             state.batches.push(texts.clone());
-            state.text_bytes_at_once = state.text_bytes_at_once.max(batch.text_bytes());
             state
                 .script
                 .pop_front()

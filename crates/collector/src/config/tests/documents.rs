@@ -243,6 +243,9 @@ fn every_value_is_printed_with_its_origin() {
         [quarantine]
         max_mib = 1024                                               # default
 
+        [dedupe]
+        # records is not set                                         # default: a record that Microsoft lists twice is delivered twice
+
         [[sink]]
         type = "stdout"                                              # test.toml:12
         id = "stdout"                                                # default: the type; -2, -3 and so on behind it where a type repeats

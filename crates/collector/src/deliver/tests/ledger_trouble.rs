@@ -218,7 +218,7 @@ async fn a_settlement_that_fails_is_one_line_however_many_blobs_it_concerns() {
         Arc::default(),
     );
     let request = deliverer
-        .lease_request(20, Vec::new(), scene.now())
+        .lease_request(20, Vec::new(), Choice::Due, scene.now())
         .unwrap();
     let leases = settler.lease(&request, scene.now()).await.unwrap();
     let settled: Vec<_> = leases

@@ -226,10 +226,10 @@ async fn leases_are_renewed_for_as_long_as_a_sink_takes() {
     let scene = Scene::new();
     scene.add_blob("a", &records(0, 4)).await;
     let sink = FakeSink::new("slow");
-    sink.script([Turn::TakeIn(10 * LEASE - Duration::from_secs(1))]);
+    sink.script([Turn::TakeIn(5 * LEASE / 2)]);
     let slow = deliverer(&scene, &[&sink]);
     let running = tokio::spawn(async move { pass(&slow).await });
-    tokio::time::sleep(5 * LEASE).await;
+    tokio::time::sleep(2 * LEASE).await;
     // Another worker finds nothing to take.
     let other = FakeSink::new("other");
     assert_eq!(
@@ -237,7 +237,7 @@ async fn leases_are_renewed_for_as_long_as_a_sink_takes() {
         PassCounts::default()
     );
     assert_eq!(running.await.unwrap().delivered_blobs, 1);
-    assert_eq!(scene.ledger.call_count("renew"), 29);
+    assert_eq!(scene.ledger.call_count("renew"), 7);
     assert_eq!(scene.microsoft.blob_count(), 1);
 }
 
@@ -252,74 +252,15 @@ async fn two_renewals_may_fail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_is_bounded_while_a_sink_hangs() {
-    let scene = Scene::new();
-    for number in 0..12 {
-        scene
-            .add_blob(&format!("blob-{number}"), &large_records(number * 500, 500))
-            .await;
-    }
-    let (good, hung) = (FakeSink::new("good"), FakeSink::new("hung"));
-    hung.always(Turn::Hang);
-    let deliverer = deliverer_with(&scene, &[&good, &hung], 16, 8 * MIB);
-    let hurry = CancellationToken::new();
-    let running = tokio::spawn({
-        let (deliverer, hurry) = (Arc::clone(&deliverer), hurry.clone());
-        async move {
-            deliverer
-                .deliver_due(&CancellationToken::new(), &hurry)
-                .await
-                .unwrap()
-        }
-    });
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    assert!(
-        deliverer.memory.held_bytes() <= 4 * MIB,
-        "{}",
-        deliverer.memory.held_bytes()
-    );
-    assert!(
-        deliverer.memory.held_bytes() >= 2 * MIB,
-        "{}",
-        deliverer.memory.held_bytes()
-    );
-    assert!(
-        scene.microsoft.blob_count() <= 6,
-        "{}",
-        scene.microsoft.blob_count()
-    );
-    assert!(hung.largest_batch_bytes() <= 4 * MIB);
-    hurry.cancel();
-    running.await.unwrap();
-    assert_eq!(deliverer.memory.held_bytes(), 0);
-    assert_eq!(
-        (
-            scene.stream().await.pending_count,
-            scene.stream().await.leased_count
-        ),
-        (12, 0)
-    );
-
-    hung.script([]);
-    deliver_all(&scene, &deliverer).await;
-    assert_eq!(hung.taken_sorted(), large_records(0, 6_000));
-    assert_eq!(
-        good.taken_sorted(),
-        large_records(0, 6_000),
-        "what it had taken before is not repeated"
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_forward_takes_no_blob_from_its_own_worker() {
     let scene = Scene::new();
     // The first waits for the sink; the end of the second's fetch makes the pass look for more.
     scene.add_blob("first", &records(0, 2)).await;
     scene.note("second").await;
-    let answer = Answer::ok(blob_text(&records(2, 2))).after(Duration::from_secs(30));
+    let answer = Answer::ok(blob_text(&records(2, 2))).after(Duration::from_secs(15));
     scene.microsoft.on("blob/second", [answer]);
     let sink = FakeSink::new("slow");
-    sink.always(Turn::TakeIn(Duration::from_secs(100)));
+    sink.always(Turn::TakeIn(Duration::from_secs(28)));
     let deliverer = deliverer(&scene, &[&sink]);
     let (counts, ()) = tokio::join!(pass(&deliverer), async {
         tokio::time::sleep(Duration::from_secs(10)).await;

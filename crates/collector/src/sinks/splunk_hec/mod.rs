@@ -243,6 +243,10 @@ impl Sink for SplunkHecSink {
         MAX_IN_FLIGHT
     }
 
+    fn answers_within(&self) -> Duration {
+        self.acknowledge_within + Duration::from_secs(30 * 60)
+    }
+
     /// Splunk keeps no place for us, so there is nothing to take up.
     async fn resume(&self, _position: Option<&str>) -> Result<(), Error> {
         Ok(())

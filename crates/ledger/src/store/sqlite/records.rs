@@ -22,7 +22,7 @@ use crate::{RecordKey, RememberedRecords, SinkName, duplicates_counter};
 use super::books::{Books, Sink};
 use super::counted;
 use super::failure::{Failure, corrupt, stored, stored_count};
-use sieve::Sieve;
+use sieve::{Probe, Sieve};
 
 /// How many keys a sink's log holds before they become a run: what a hash table of 2^18 places takes without growing,
 /// which are 4.5 MB. More makes fewer runs to look at and costs that much memory for each sink.
@@ -144,11 +144,12 @@ fn look_up(
             *known = records.log.contains(key);
         }
     }
+    let probes: Vec<_> = keys.iter().copied().map(Probe::of).collect();
     let mut statement = books.statement("SELECT keys FROM record_chunk WHERE id = ?1")?;
     // Run by run, so that a sieve is in the processor's cache for all keys.
     for run in records.runs.iter().filter(|run| run.until >= since) {
-        for (known, key) in known.iter_mut().zip(keys) {
-            if *known || !run.sieve.may_have(*key) {
+        for ((known, key), probe) in known.iter_mut().zip(keys).zip(&probes) {
+            if *known || !run.sieve.may_have(probe) {
                 continue;
             }
             let Some(chunk) = run

@@ -1,0 +1,159 @@
+//! What a lane carries: parts, the batch that is made of them, and how far the sink took it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+
+use super::in_flight::InFlight;
+use super::repeats::Repeats;
+use crate::record::{Batch, BlobPart};
+use crate::sinks::Refused;
+
+/// A part on its way to one sink.
+#[derive(Clone)]
+pub(super) struct LaneItem {
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) part: Arc<BlobPart>,
+}
+
+/// Bytes that are under way, counted until they are not.
+pub(super) struct Held(Arc<AtomicUsize>, usize);
+
+impl Held {
+    pub(super) fn new(bytes: &Arc<AtomicUsize>, batch: &[LaneItem]) -> Self {
+        let held = batch.iter().map(|item| item.part.text_bytes()).sum();
+        bytes.fetch_add(held, Ordering::Relaxed);
+        Self(Arc::clone(bytes), held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+/// How far a batch got.
+pub(super) struct Brought {
+    /// What the sink was offered, all of it.
+    pub(super) batch: Batch,
+    /// Records of its parts, those that were left out included.
+    pub(super) all_count: usize,
+    pub(super) repeats: Repeats,
+    /// Records at its head that are safe, of those that the sink was offered.
+    pub(super) record_count: usize,
+    /// When the rest may be tried again, where there is a rest.
+    pub(super) retry_at: Option<Timestamp>,
+    pub(super) position: Option<String>,
+    /// Indexes are of those records that the sink was offered.
+    pub(super) refused: Vec<Refused>,
+}
+
+impl Brought {
+    pub(super) fn new(batch: Batch, all_count: usize, repeats: Repeats) -> Self {
+        Self {
+            batch,
+            all_count,
+            repeats,
+            record_count: 0,
+            retry_at: None,
+            position: None,
+            refused: Vec::new(),
+        }
+    }
+
+    /// All of a part was brought before, but for these.
+    pub(super) fn all(item: &LaneItem, refused: Vec<Refused>) -> Self {
+        let tenant = item.part.blob().tenant;
+        let batch = Batch::new(tenant, vec![Arc::clone(&item.part)]);
+        let count = batch.record_count();
+        Self {
+            record_count: count,
+            refused,
+            ..Self::new(batch, count, Repeats::default())
+        }
+    }
+
+    /// How many of all records, from the first on, are settled.
+    pub(super) fn head(&self) -> usize {
+        if self.record_count >= self.batch.record_count() {
+            self.all_count
+        } else {
+            self.batch.place_of(self.record_count)
+        }
+    }
+
+    /// What is refused, by its place among all records.
+    pub(super) fn refused(&self) -> Vec<Refused> {
+        let refused = self.refused.iter().map(|refused| Refused {
+            index_in_batch: self.batch.place_of(refused.index_in_batch),
+            reason: refused.reason.clone(),
+        });
+        let mut refused = refused.collect();
+        self.repeats.refuse_repetitions(&mut refused);
+        refused
+    }
+
+    pub(super) fn add(&mut self, count: usize, refused: Vec<Refused>) {
+        let before = self.record_count;
+        self.refused
+            .extend(refused.into_iter().map(|refused| Refused {
+                index_in_batch: refused.index_in_batch + before,
+                reason: refused.reason,
+            }));
+        self.record_count += count;
+    }
+
+    /// The rest is given up. An error when nothing came before it.
+    pub(super) fn up_to_here(mut self, retry_at: Timestamp) -> Result<Self, Timestamp> {
+        self.retry_at = Some(retry_at);
+        if self.record_count > 0 {
+            Ok(self)
+        } else {
+            Err(retry_at)
+        }
+    }
+}
+
+/// The next batch: parts of the tenant whose part has waited longest, in order, up to `bytes`, at least one.
+pub(super) fn take_batch(waiting: &mut VecDeque<LaneItem>, bytes: usize) -> Vec<LaneItem> {
+    let mut batch: Vec<LaneItem> = Vec::new();
+    let mut held = 0;
+    let mut others = VecDeque::new();
+    while let Some(item) = waiting.pop_front() {
+        let fits = batch.is_empty() || held + item.part.text_bytes() <= bytes;
+        if !fits {
+            others.push_back(item);
+            break;
+        }
+        if batch
+            .first()
+            .is_some_and(|first| first.part.blob().tenant != item.part.blob().tenant)
+        {
+            others.push_back(item);
+            continue;
+        }
+        held += item.part.text_bytes();
+        batch.push(item);
+    }
+    others.append(waiting);
+    *waiting = others;
+    batch
+}
+
+/// The parts of each blob, in the order in which the blobs first appear.
+pub(super) fn group_by_blob(items: &[LaneItem]) -> Vec<(Arc<InFlight>, Vec<ledger::PartKey>)> {
+    let mut groups: Vec<(Arc<InFlight>, Vec<ledger::PartKey>)> = Vec::new();
+    for item in items {
+        match groups.last_mut() {
+            // Parts of one blob that are not neighbors make two groups, which is as good.
+            Some((in_flight, parts)) if in_flight.key() == item.in_flight.key() => {
+                parts.push(item.part.key())
+            }
+            _ => groups.push((Arc::clone(&item.in_flight), vec![item.part.key()])),
+        }
+    }
+    groups
+}

@@ -29,8 +29,15 @@ pub(crate) struct Hec {
 #[derive(Debug, Default)]
 struct Channel {
     next: u64,
-    /// Ack id to how often it was asked for.
-    pending: HashMap<u64, u32>,
+    pending: HashMap<u64, Pending>,
+}
+
+/// A request that was taken and not yet said to be indexed.
+#[derive(Debug)]
+struct Pending {
+    /// How often it was asked for.
+    polls: u32,
+    records: u64,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +87,7 @@ pub(crate) fn answer(world: &World, kind: RequestKind, call: &Call, harm: Option
         Some(_) => return code(StatusCode::UNAUTHORIZED, 3, "Invalid authorization"),
     }
     if kind == RequestKind::HecAck {
-        acks(world, call)
+        acks(world, call, harm)
     } else {
         events(world, call, harm)
     }
@@ -187,7 +194,8 @@ fn events(world: &World, call: &Call, harm: Option<&Harm>) -> Reply {
             let channel = channels.entry(channel).or_default();
             let id = channel.next;
             channel.next += 1;
-            channel.pending.insert(id, 0);
+            let records = count as u64;
+            channel.pending.insert(id, Pending { polls: 0, records });
             json(
                 StatusCode::OK,
                 &json!({"text": "Success", "code": 0, "ackId": id}),
@@ -260,7 +268,7 @@ struct AckQuestion {
     acks: Vec<u64>,
 }
 
-fn acks(world: &World, call: &Call) -> Reply {
+fn acks(world: &World, call: &Call, harm: Option<&Harm>) -> Reply {
     if !world.options.hec.acks {
         return code(StatusCode::BAD_REQUEST, 14, "ACK is disabled");
     }
@@ -282,14 +290,17 @@ fn acks(world: &World, call: &Call) -> Reply {
     for id in question.acks {
         let is_indexed = match channel.pending.get_mut(&id) {
             None => false,
-            Some(polls) => {
-                *polls += 1;
-                *polls > world.options.hec.ack_after_polls
+            Some(pending) => {
+                pending.polls += 1;
+                pending.polls > world.options.hec.ack_after_polls
             }
         };
         if is_indexed {
             // An id is forgotten once it was answered true, as Splunk does.
-            channel.pending.remove(&id);
+            let indexed = channel.pending.remove(&id);
+            if let Some(indexed) = indexed.filter(|_| harm.is_some_and(Harm::loses_answer)) {
+                world.at_hec.note_unanswered(indexed.records);
+            }
         }
         answers.insert(id.to_string(), is_indexed.into());
     }

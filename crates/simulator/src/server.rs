@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{DATE, RETRY_AFTER};
@@ -90,7 +90,12 @@ pub(crate) async fn serve(
             }
         };
         let (world, tls, stop) = (Arc::clone(&world), tls.clone(), stop.clone());
-        let open = (service == Service::AlertLogic).then(|| OpenConnection::count(&world));
+        let open = match service {
+            Service::AlertLogic => Some(&world.counters.ingest_connections),
+            Service::Hec => Some(&world.counters.hec_connections),
+            _ => None,
+        };
+        let open = open.map(OpenConnection::count);
         tasks.spawn(async move {
             let _open = open;
             let served = async {
@@ -111,24 +116,18 @@ pub(crate) async fn serve(
 }
 
 /// Counted for as long as it lives.
-struct OpenConnection(Arc<World>);
+struct OpenConnection(Arc<AtomicU64>);
 
 impl OpenConnection {
-    fn count(world: &Arc<World>) -> Self {
-        world
-            .counters
-            .ingest_connections
-            .fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(world))
+    fn count(open: &Arc<AtomicU64>) -> Self {
+        open.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(open))
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0
-            .counters
-            .ingest_connections
-            .fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Progress {
     /// Connections that are open at Alert Logic's port. Once a client is gone, 0 means that all it had sent was taken or
     /// dropped: nothing of it will be counted any more.
     pub ingest_connections: u64,
+    /// The same for the HTTP event collector's port.
+    pub hec_connections: u64,
 }
 
 /// What every sink got. Sinks that got nothing at all are left out.

@@ -1,5 +1,6 @@
 //! Everything the services share: the options, the clock, the records, the state of each service and what was delivered.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -72,7 +73,8 @@ pub(crate) struct Counters {
     pub(crate) blob_bytes: AtomicU64,
     pub(crate) ingest_posts: AtomicU64,
     pub(crate) ingest_bytes: AtomicU64,
-    pub(crate) ingest_connections: AtomicU64,
+    pub(crate) ingest_connections: Arc<AtomicU64>,
+    pub(crate) hec_connections: Arc<AtomicU64>,
 }
 
 impl World {
@@ -221,6 +223,7 @@ impl World {
             ingest_posts: get(&self.counters.ingest_posts),
             ingest_bytes: get(&self.counters.ingest_bytes),
             ingest_connections: get(&self.counters.ingest_connections),
+            hec_connections: get(&self.counters.hec_connections),
         }
     }
 

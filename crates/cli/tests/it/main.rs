@@ -20,6 +20,7 @@ mod pipes;
 mod places;
 mod release;
 mod status;
+mod storm;
 mod support;
 mod template;
 mod tidy;

@@ -102,7 +102,13 @@ impl Carrier {
                 }
                 settled
             }
-            Some(Err(error)) => in_flight.ended(self.plan_failed(&error)),
+            Some(Err(error)) => {
+                let ending = self.plan_failed(&error);
+                if matches!(ending, Ending::Expire { .. } | Ending::Quarantine { .. }) {
+                    self.deliverer.doubts.clear(in_flight.tag());
+                }
+                in_flight.ended(ending)
+            }
         };
         self.settler.settle(settled.into_iter().collect()).await;
     }
@@ -197,7 +203,8 @@ impl Carrier {
     /// Later again, not before `at_least`.
     fn plan_retry(&self, at_least: Duration, reason: String) -> Ending {
         let tag = self.in_flight.tag();
-        let pause = plan_pause(self.in_flight.attempts(), &tag.content_id).max(at_least);
+        let failures = self.deliverer.doubts.failed(tag, self.in_flight.attempts());
+        let pause = plan_pause(failures, &tag.content_id).max(at_least);
         warn!(tenant = %tag.tenant, content_id = %tag.content_id, retry_in = ?pause, reason, "blob not fetched, will retry");
         Ending::RetryLater {
             not_before: self.deliverer.clock.now() + pause,

@@ -1,5 +1,5 @@
 //! Answers about a blob that prove nothing the first time (it does not exist, its body is no array): how often each was
-//! given, when to ask again, and when to believe it.
+//! given, when to ask again, and when to believe it. And how often it could not be fetched.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,15 @@ const MOST_ATTEMPTS: u32 = 1_000;
 ///
 /// Lost with the process, which only means more tries.
 #[derive(Debug, Default)]
-pub(crate) struct Doubts(Mutex<HashMap<(TenantId, ContentType, ContentId), u32>>);
+pub(crate) struct Doubts {
+    doubtful: Mutex<Counts>,
+    failed: Mutex<Counts>,
+}
+
+type Counts = HashMap<(TenantId, ContentType, ContentId), u32>;
+
+/// How many attempts of which this process knows nothing count as failures of the blob.
+const UNKNOWN_FAILURES: u32 = 2;
 
 /// What a doubtful answer is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +63,7 @@ impl Doubts {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Judgement {
-        let mut counts = self.counts();
+        let mut counts = lock(&self.doubtful);
         let count = counts.entry(name(blob)).or_default();
         *count += 1;
         let is_enough = match doubt {
@@ -74,18 +82,30 @@ impl Doubts {
         }
     }
 
-    /// The blob came whole.
-    pub(super) fn clear(&self, blob: &BlobTag) {
-        let mut counts = self.counts();
-        // Nearly always there is none: no id is copied for that.
-        if !counts.is_empty() {
-            counts.remove(&name(blob));
-        }
+    /// One more failure to fetch the blob. How many in a row a pause is to be planned for: those that were seen here, and
+    /// few of the others. The lease's attempts are no such number: a sink's outage and a process that is killed again and
+    /// again drive them up, and the first failure after that would cost minutes.
+    pub(super) fn failed(&self, blob: &BlobTag, attempts: u32) -> u32 {
+        let mut counts = lock(&self.failed);
+        let count = counts.entry(name(blob)).or_default();
+        *count += 1;
+        attempts.min(*count + UNKNOWN_FAILURES)
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<(TenantId, ContentType, ContentId), u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The blob came whole, or is settled.
+    pub(super) fn clear(&self, blob: &BlobTag) {
+        for counts in [&self.doubtful, &self.failed] {
+            let mut counts = lock(counts);
+            // Nearly always there is none: no id is copied for that.
+            if !counts.is_empty() {
+                counts.remove(&name(blob));
+            }
+        }
     }
+}
+
+fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Two seconds after the first answer, as most are passing; then longer by a factor of eight, up to an hour.

@@ -366,6 +366,32 @@ async fn a_blob_waits_for_as_long_as_microsoft_asks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_failure_after_attempts_that_were_cut_off_costs_seconds() {
+    let scene = Scene::new();
+    scene.note("a").await;
+    // As a process leaves it behind that is killed twenty times while it fetches.
+    for _ in 0..20 {
+        let leases = scene.lease_all().await;
+        scene
+            .ledger
+            .retry_later(leases.into_iter().next().unwrap(), scene.now(), "")
+            .await
+            .unwrap();
+    }
+    let whole = Answer::ok(blob_text(&records(0, 1)));
+    scene
+        .microsoft
+        .on("blob/a", [Answer::status(500, ""), whole]);
+    let sink = FakeSink::new("file");
+    let deliverer = deliverer(&scene, &[&sink]);
+    pass(&deliverer).await;
+    assert!(attempts(&scene).await > 20);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    pass(&deliverer).await;
+    assert_eq!(sink.taken(), records(0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_breaks_costs_a_try_and_no_record() {
     let scene = Scene::new();
     scene.note("a").await;

@@ -8,6 +8,7 @@ mod configuration;
 mod control_plane;
 mod door;
 mod end_to_end;
+mod full_disk;
 mod function_app;
 mod functions;
 mod functions_host;

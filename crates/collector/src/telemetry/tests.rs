@@ -115,6 +115,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # HELP o365_collector_quarantine_max_bytes Bytes that may be in quarantine: when they are used up, what should go there waits.
         # HELP o365_collector_record_bytes_total Bytes of the records that were delivered.
         # HELP o365_collector_records_delivered_total Records in the content blobs that were delivered.
+        # HELP o365_collector_records_left_out_total Records that a sink was not given because it has them, where [dedupe] is on.
         # HELP o365_collector_records_quarantined_total Single records set aside for a person to look at.
         # HELP o365_collector_requests_total Requests sent to Microsoft, by kind and outcome.
         # HELP o365_collector_sink_batches_total Batches handed to a sink, by outcome.
@@ -151,6 +152,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # TYPE o365_collector_quarantine_max_bytes gauge
         # TYPE o365_collector_record_bytes_total counter
         # TYPE o365_collector_records_delivered_total counter
+        # TYPE o365_collector_records_left_out_total counter
         # TYPE o365_collector_records_quarantined_total counter
         # TYPE o365_collector_requests_total counter
         # TYPE o365_collector_sink_batches_total counter
@@ -192,6 +194,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         o365_collector_quarantine_max_bytes 1073741824
         o365_collector_record_bytes_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 26000
         o365_collector_records_delivered_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 20
+        o365_collector_records_left_out_total{sink="file"} 2
         o365_collector_records_quarantined_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 2
         o365_collector_requests_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",kind="blob",outcome="ok"} 1
         o365_collector_requests_total{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",kind="list_content",outcome="throttled"} 1

@@ -121,7 +121,7 @@ async fn a_retry_whose_pass_is_dropped_comes_again_after_a_restart() {
     let deliverer = deliverer(&scene, &[&picky, &other]);
     let never = CancellationToken::new();
     let dropped = tokio::time::timeout(
-        Duration::from_secs(30),
+        Duration::from_secs(20),
         deliverer.deliver_due(&never, &never),
     );
     assert!(dropped.await.is_err(), "the sink never answers");

@@ -99,7 +99,10 @@ fn everything_that_goes_wrong_at_once_loses_nothing_that_can_be_had() {
     assert!(file.is_clean(), "{file}");
     assert!(file.refused.is_empty());
     for (sink, under_way) in verdict.sinks.iter().zip(under_way) {
-        check_sink(sink, under_way, scene.slack(&verdict.impossible, &file));
+        println!(
+            "{}",
+            check_sink(sink, under_way, scene.slack(&verdict.impossible, &file))
+        );
     }
     assert_eq!(scene.simulator.requests().leaked_tokens, 0);
 
@@ -128,7 +131,7 @@ fn everything_that_goes_wrong_at_once_loses_nothing_that_can_be_had() {
 }
 
 /// Nothing is missing or changed, and what came twice was under way at a kill or lost its answer in the storm.
-fn check_sink(sink: &SinkVerdict, under_way: u64, slack: u64) {
+fn check_sink(sink: &SinkVerdict, under_way: u64, slack: u64) -> String {
     assert!(sink.is_clean_so_far(), "{sink}");
     assert!(sink.missing.is_empty(), "{sink}");
     let repeats: u64 = sink
@@ -137,13 +140,13 @@ fn check_sink(sink: &SinkVerdict, under_way: u64, slack: u64) {
         .map(|repeated| u64::from(repeated.times) - 1)
         .sum();
     let explained = under_way + sink.unanswered + u64::from(KILLS) * slack;
-    println!(
-        "{}: {repeats} repeats; {under_way} were under way at the kills, {} lost their answer",
-        sink.sink, sink.unanswered
-    );
     assert!(
         repeats <= explained,
         "{}: {repeats} of {explained}",
         sink.sink
     );
+    format!(
+        "{}: {repeats} repeats; {under_way} were under way at the kills, {} lost their answer",
+        sink.sink, sink.unanswered
+    )
 }

@@ -82,10 +82,11 @@ fn an_item_is_two_lines_for_a_person_and_one_object_for_a_program() {
         is_retried: true,
     });
     expect![[r#"
+        item
            7  record 3 of blob 20260716$a, 1.2 KiB, since 2026-07-16 09:00:03Z, being retried
               tenant bf8d32d3-1c13-4487-af02-80dba2236485  Audit.Exchange, refused by sink alertlogic: the service answers 400 to it and more
     "#]]
-    .assert_eq(&to_text(&item));
+    .assert_eq(&format!("item\n{}", to_text(&item)));
     expect![[r#"{"id":7,"tenant":"bf8d32d3-1c13-4487-af02-80dba2236485","content_type":"Audit.Exchange","content_id":"20260716$a","record_index":3,"sink":"alertlogic","reason":"the service answers 400 to it\nand more","byte_count":1234,"quarantined_at":"2026-07-16T09:00:03Z","is_retried":true}"#]]
     .assert_eq(&serde_json::to_string(&item).unwrap());
 }

@@ -305,7 +305,7 @@ async fn after_a_pause_listing_resumes_where_the_ledger_stands_and_says_so() {
     assert_eq!(catch_up.from, stood_at);
     assert_eq!((catch_up.hour_count, catch_up.left_count), (5, 0));
     assert!(status::to_text(&view).contains(
-        "began with 5 hours to catch up, from 2026-07-16T09:20:00Z to 2026-07-16T14:20:00Z: all listed"
+        "began with 5 hours to catch up, from 2026-07-16 09:20:00Z to 2026-07-16 14:20:00Z: all listed"
     ), "{}", status::to_text(&view));
 }
 

@@ -186,3 +186,51 @@ async fn what_is_remembered_outlives_the_process_and_ends_with_its_time() {
     deliver_all(&scene, &second).await;
     assert_eq!(sink.taken(), [records(0, 4), records(0, 4)].concat());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_is_delivered_once_however_often_it_is_seen_and_under_which_of_its_ids() {
+    let scene = Scene::new();
+    let listed = "20260716080012345$20260716081530044$audit_exchange$Audit_Exchange$emea0039";
+    let notified = [
+        format!("{listed}$IsFromNotification"),
+        format!("{listed}$emea0039"),
+        format!("{listed}$emea0039$IsFromNotification"),
+    ];
+    let answer = crate::testing::Answer::ok(crate::testing::blob_text(&records(0, 5)));
+    // Wherever it is said to be, there is the same; a second look would find it.
+    for name in notified.iter().map(String::as_str).chain([listed]) {
+        scene
+            .microsoft
+            .on(&format!("blob/{name}"), [answer.clone()]);
+    }
+    let see = async |name: &str, seen_via| {
+        let seen = ledger::SeenBlob {
+            seen_via,
+            ..crate::testing::seen(tenant(), name)
+        };
+        scene
+            .ledger
+            .note_seen(vec![seen], scene.now())
+            .await
+            .unwrap()
+    };
+    let sink = FakeSink::new("file");
+    let deliverer = deliverer(&scene, &[&sink]);
+    assert_eq!(see(&notified[0], ledger::SeenVia::Notification).await, 1);
+    // Listed before it is fetched, and listed twice.
+    assert_eq!(see(listed, ledger::SeenVia::Listing).await, 0);
+    assert_eq!(see(listed, ledger::SeenVia::Listing).await, 0);
+    deliver_all(&scene, &deliverer).await;
+    // Notified once more, in each way, and listed again hours and days later.
+    for name in &notified {
+        assert_eq!(see(name, ledger::SeenVia::Notification).await, 0);
+    }
+    for hours in [6, 18, 48] {
+        tokio::time::sleep(Duration::from_secs(hours * 3600)).await;
+        assert_eq!(see(listed, ledger::SeenVia::Listing).await, 0);
+        pass(&deliverer).await;
+    }
+    assert_eq!(sink.taken(), records(0, 5));
+    assert_eq!(scene.microsoft.blob_count(), 1);
+    assert_eq!(scene.stream().await.delivered_count, 1);
+}

@@ -6,6 +6,7 @@ pub mod config;
 pub mod env;
 pub mod http;
 pub mod telemetry;
+pub(crate) mod waiting;
 
 pub mod token;
 
@@ -38,5 +39,9 @@ pub mod web;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+#[cfg(test)]
+pub(crate) mod planted;
+#[cfg(test)]
+pub(crate) mod simulation;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::decode::PART_BYTES;
+use crate::decode::part_bytes;
 
 /// A permit stands for this many bytes.
 const UNIT_BYTES: usize = 1024;
@@ -25,7 +25,7 @@ impl Memory {
     /// compressed forms), for buffers of connections and for the ledger.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        let total_units = (max_bytes / 3 / UNIT_BYTES).max(4 * PART_BYTES / UNIT_BYTES);
+        let total_units = (max_bytes / 3 / UNIT_BYTES).max(4 * part_bytes() / UNIT_BYTES);
         Self {
             units: Arc::new(Semaphore::new(total_units)),
             total_units,
@@ -38,7 +38,7 @@ impl Memory {
     #[must_use]
     pub fn concurrent_reads(&self, max_concurrent: usize) -> usize {
         max_concurrent
-            .min(self.total_units / 2 / (PART_BYTES / UNIT_BYTES))
+            .min(self.total_units / 2 / (part_bytes() / UNIT_BYTES))
             .max(1)
     }
 
@@ -47,7 +47,7 @@ impl Memory {
     /// # If interrupted
     /// Nothing is held.
     pub async fn part(&self) -> Room {
-        let units = u32::try_from(PART_BYTES / UNIT_BYTES).expect("a part is far under 4 TiB");
+        let units = u32::try_from(part_bytes() / UNIT_BYTES).expect("a part is far under 4 TiB");
         let units = Arc::clone(&self.units)
             .acquire_many_owned(units)
             .await
@@ -79,6 +79,12 @@ impl Memory {
         self.total_units / 2 / sink_count.max(1) * UNIT_BYTES
     }
 
+    /// Bytes of text that may be held, one oversized record not counted.
+    #[cfg(test)]
+    pub(crate) fn total_bytes(&self) -> usize {
+        self.total_units * UNIT_BYTES
+    }
+
     /// Bytes held at this moment.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
@@ -106,6 +112,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::PART_BYTES;
 
     #[tokio::test]
     async fn a_small_part_gives_back_what_it_does_not_need() {

@@ -200,6 +200,12 @@ impl Pipeline {
         }
     }
 
+    /// What bounds the text in flight.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.deliverer.memory
+    }
+
     /// Each tenant's door to Microsoft, for whoever else works for the tenants: they share its token and its budget.
     #[must_use]
     pub fn doors(&self) -> Vec<(Arc<Microsoft>, Vec<ContentType>)> {
@@ -268,7 +274,7 @@ impl Pipeline {
     /// See the stages: nothing is lost, the next pass goes on where this one was.
     pub async fn run_once(&self, stop: &CancellationToken) -> Result<Step, ledger::Error> {
         let mut step = Step::default();
-        tokio::select! {
+        crate::waiting::select! {
             (new_blobs, failed) = self.discover_once() => {
                 step.new_blobs = new_blobs;
                 step.failed_listings = failed;
@@ -304,7 +310,7 @@ impl Pipeline {
     async fn count_until(&self, stop: &CancellationToken) {
         let mut ticks = self.ticks();
         loop {
-            tokio::select! {
+            crate::waiting::select! {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
@@ -331,7 +337,7 @@ impl Pipeline {
                         .try_into()
                         .unwrap_or(LOOK_AGAIN)
                 });
-            tokio::select! {
+            crate::waiting::select! {
                 () = self.news.notified() => {}
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => {}
@@ -361,7 +367,7 @@ impl Pipeline {
     pub async fn deliver_wanted_until(&self, stop: &CancellationToken) {
         let wanted = &self.deliverer.wanted;
         loop {
-            tokio::select! {
+            crate::waiting::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = wanted.wait() => self.deliver_or_tell(Choice::Wanted, stop).await,
@@ -380,7 +386,7 @@ impl Pipeline {
     pub async fn deliver_blob(&self, name: BlobName, give_up: impl Future<Output = ()>) -> Turn {
         let wanted = &self.deliverer.wanted;
         let mut turn = wanted.ask(name.clone());
-        tokio::select! {
+        crate::waiting::select! {
             biased;
             turn = &mut turn => return turn.unwrap_or(Turn::NotTried),
             () = give_up => wanted.give_up(&name),
@@ -415,7 +421,7 @@ impl Pipeline {
             hurry.cancel();
             std::future::pending::<()>().await;
         };
-        let result = tokio::select! {
+        let result = crate::waiting::select! {
             result = self.deliverer.deliver(choice, stop, &hurry) => result,
             () = deadline => unreachable!("it waits for ever"),
         };

@@ -93,7 +93,7 @@ fn rust(sources: &[Source]) -> impl Iterator<Item = &Source> {
     sources.iter().filter(|source| source.path.ends_with(".rs"))
 }
 
-/// Whether a file only checks the program: test modules, integration tests, suites, fuzzing and benches.
+/// Whether a file only checks the program: test modules, integration tests, suites, simulation, fuzzing and benches.
 fn is_test(path: &str) -> bool {
     path.split('/').any(|part| {
         part.starts_with("test")
@@ -101,6 +101,8 @@ fn is_test(path: &str) -> bool {
             || part.starts_with("conformance")
             || part.starts_with("fixtures")
             || part.starts_with("fuzz")
+            || part == "simulation"
+            || part == "planted.rs"
             || part == "benches"
     })
 }

@@ -22,6 +22,15 @@ use skip::Skipper;
 /// sink has already taken are not recognized once and are delivered to it again.
 pub const PART_BYTES: usize = 512 * 1024;
 
+/// [`PART_BYTES`], save in a simulation, whose parts hold a few records each.
+pub(crate) fn part_bytes() -> usize {
+    #[cfg(test)]
+    if let Some(bytes) = crate::simulation::part_bytes() {
+        return bytes;
+    }
+    PART_BYTES
+}
+
 /// The longest record that is read whole. Microsoft's are some kilobytes, the largest ever seen under 20 MB. Past it a
 /// record is set apart with its first [`KEPT_BYTES`].
 pub const MAX_RECORD_BYTES: usize = 32 * 1024 * 1024;
@@ -244,7 +253,10 @@ pub(crate) struct Totals {
 
 impl Decoder {
     pub(crate) fn new() -> Self {
-        Self::with_limits(Limits::PIPELINE)
+        Self::with_limits(Limits {
+            part_bytes: part_bytes(),
+            ..Limits::PIPELINE
+        })
     }
 
     fn with_limits(limits: Limits) -> Self {

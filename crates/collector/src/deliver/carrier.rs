@@ -45,7 +45,7 @@ impl Hurry {
     async fn cancelled(&self) {
         match self {
             Self::All(all) => all.cancelled().await,
-            Self::OneOrAll(one, all) => tokio::select! {
+            Self::OneOrAll(one, all) => crate::waiting::select! {
                 () = one.cancelled() => {}
                 () = all.cancelled() => {}
             },
@@ -61,7 +61,7 @@ impl Carrier {
         let memory = self.deliverer.memory.clone();
         let ledger = Arc::clone(&self.deliverer.ledger);
         let hurry = self.hurry.clone();
-        let fetched = tokio::select! {
+        let fetched = crate::waiting::select! {
             biased;
             () = hurry.cancelled() => None,
             fetched = fetch_blob(&microsoft, &*ledger, in_flight.uri(), in_flight.tag(), &memory, &mut self) => Some(fetched),

@@ -26,6 +26,8 @@ use super::repeats::{Claim, Claims, Repeats, distinct_of, keys_of};
 use super::settle::Settler;
 use super::withheld::{Refusals, refusals_by_part};
 use crate::clock::Clock;
+#[cfg(test)]
+use crate::planted::{self, Bug};
 use crate::quarantine::{Bound, ROOM_AGAIN};
 use crate::record::Batch;
 use crate::sinks::{Error, Failure, Receipt, Sink};
@@ -102,7 +104,7 @@ impl Lane {
             if !is_open && under_way.is_empty() {
                 return;
             }
-            tokio::select! {
+            crate::waiting::select! {
                 item = items.recv(), if is_open => match item {
                     Some(item) => waiting.push_back(item),
                     None => is_open = false,
@@ -238,6 +240,10 @@ impl Lane {
             return Err(now);
         };
         let parts = items.iter().map(|item| Arc::clone(&item.part)).collect();
+        #[cfg(test)]
+        if planted::has(Bug::AcknowledgesBeforeSending) {
+            self.acknowledge_unsent(items).await;
+        }
         let batch = Batch::new(first.part.blob().tenant, parts);
         let all_count = batch.record_count();
         let repeats = match keys {
@@ -304,7 +310,7 @@ impl Lane {
                     if gives_up {
                         return brought.up_to_here(retry_at);
                     }
-                    tokio::select! {
+                    crate::waiting::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = self.hurry.cancelled() => {}
                     }
@@ -318,7 +324,7 @@ impl Lane {
     /// becomes a failure, because a defect in one sink must not end the others.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
         let interruption = Interruption(Some(&self.health));
-        let result = tokio::select! {
+        let result = crate::waiting::select! {
             biased;
             () = self.hurry.cancelled() => return Err(unavailable("there is no more time").into()),
             result = AssertUnwindSafe(self.sink.deliver(batch)).catch_unwind() => result,
@@ -495,7 +501,7 @@ impl Lane {
                     warn!(%sink, cause, "the ledger did not record an acknowledgement, will retry");
                 }
             }
-            tokio::select! {
+            crate::waiting::select! {
                 () = tokio::time::sleep(plan_pause(tried, (&self.health.sink, self.clock.now()))) => {}
                 () = self.hurry.cancelled() => {}
             }

@@ -13,6 +13,8 @@ mod repeats;
 mod settle;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unsent;
 mod unsettled;
 mod wanted;
 mod withheld;
@@ -137,7 +139,7 @@ impl Deliverer {
             result
         };
         // No task of its own: it would go on renewing when this future is dropped, and keep blobs from everybody.
-        let result = tokio::select! {
+        let result = crate::waiting::select! {
             result = work => result,
             never = settler.renew_now_and_then() => match never {},
         };
@@ -289,7 +291,7 @@ impl Pass {
             .concurrent_reads(self.deliverer.max_concurrent);
         let mut leased: VecDeque<Lease> = VecDeque::new();
         let mut fetching = JoinSet::new();
-        let mut carried = Carried::new(self.deliverer.tenants.len(), concurrent);
+        let mut carried = Carried::new(&self.deliverer.tenants, concurrent);
         let mut nothing_due = false;
         let result = loop {
             while fetching.len() < concurrent && !stop.is_cancelled() {
@@ -328,7 +330,7 @@ impl Pass {
                 break Ok(());
             }
             telemetry::memory_in_flight(self.deliverer.memory.held_bytes());
-            tokio::select! {
+            crate::waiting::select! {
                 Some(ended) = fetching.join_next_with_id() => {
                     self.note_end(ended, &mut carried).await;
                     // Something may have come due meanwhile, or been put back.
@@ -402,6 +404,7 @@ impl Pass {
         for lease in &leases {
             self.settler.hold(lease.key());
         }
+        self.settler.renew_after_a_stall(now).await;
         if self.choice == Choice::Wanted {
             let leased = leases.iter().map(|lease| (lease.key(), lease.name()));
             wanted.leased(&tried, leased.collect());

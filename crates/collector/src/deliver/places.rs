@@ -6,31 +6,37 @@ use std::sync::Arc;
 use activity_api::TenantId;
 
 use super::in_flight::InFlight;
+use crate::microsoft::Microsoft;
 
 /// The blobs that are being fetched, by task, and how many of each tenant.
 pub(super) struct Carried {
     blobs: HashMap<tokio::task::Id, Arc<InFlight>>,
     counts: HashMap<TenantId, usize>,
+    doors: HashMap<TenantId, Arc<Microsoft>>,
     /// Places for fetches, over all tenants.
     places: usize,
-    tenant_count: usize,
 }
 
 impl Carried {
-    pub(super) fn new(tenant_count: usize, places: usize) -> Self {
+    pub(super) fn new(doors: &HashMap<TenantId, Arc<Microsoft>>, places: usize) -> Self {
         Self {
             blobs: HashMap::new(),
             counts: HashMap::new(),
+            doors: doors.clone(),
             places,
-            tenant_count,
         }
     }
 
     /// Whether one more blob of the tenant may be fetched. With several tenants, those that are busy share the places with
-    /// one more who may come: a tenant whose fetches hang never has them all.
+    /// one more who may come: a tenant whose fetches hang never has them all. Nor has one more of them than get their turns to
+    /// ask Microsoft in time: those that did not would come again later, behind younger ones.
     pub(super) fn has_place(&self, tenant: TenantId) -> bool {
-        let sharers = (self.counts.len() + 1).min(self.tenant_count).max(1);
+        let sharers = (self.counts.len() + 1).min(self.doors.len()).max(1);
         let share = (self.places / sharers).max(1);
+        let share = match self.doors.get(&tenant) {
+            Some(door) => share.min(door.budget().fetches_in_time()),
+            None => share,
+        };
         self.counts.get(&tenant).copied().unwrap_or_default() < share
     }
 

@@ -20,6 +20,8 @@ use super::in_flight::{Ending, InFlight, Outcome, Settled};
 use super::{Unsettled, Wanted};
 use crate::clock::Clock;
 use crate::decode::Totals;
+#[cfg(test)]
+use crate::planted::{self, Bug};
 use crate::quarantine::Bound;
 use crate::status::Live;
 use crate::telemetry::{self, LedgerOperation, chain};
@@ -137,6 +139,14 @@ impl Settler {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if self.clock.now().duration_since(renewed_at).unsigned_abs() > self.lease / 2 {
+            self.renew().await;
+        }
+    }
+
+    /// Renews every lease that is ours when the ledger took its time to give the last of them. They count from `asked_at`
+    /// and may have run out already: the next look would take them from ourselves, and have their blobs under way twice.
+    pub(super) async fn renew_after_a_stall(&self, asked_at: Timestamp) {
+        if self.clock.now().duration_since(asked_at).unsigned_abs() > self.lease / 3 {
             self.renew().await;
         }
     }
@@ -279,7 +289,8 @@ impl Settler {
     /// was recorded. They are fetched once more and no sink sees anything twice that it acknowledged. The same goes for
     /// a write that fails, but that the leases do not run out first: see [`Settler::look_after_ledger`].
     pub(super) async fn settle(&self, settled: Vec<Settled>) {
-        let keys: Vec<_> = settled.iter().map(|blob| blob.in_flight.key()).collect();
+        #[cfg_attr(not(test), expect(unused_mut, reason = "a planted bug takes one out"))]
+        let mut keys: Vec<_> = settled.iter().map(|blob| blob.in_flight.key()).collect();
         let mut failed = Failed::default();
         let mut late_proofs = self.acknowledge_lacking(&settled, &mut failed).await;
         let mut complete = Vec::new();
@@ -302,6 +313,13 @@ impl Settler {
                 }
                 Outcome::Ended(ending) => {
                     let key = lease.key();
+                    #[cfg(test)]
+                    if planted::has(Bug::ForgetsALease)
+                        && matches!(ending, Ending::RetryLater { .. })
+                    {
+                        keys.retain(|settled| *settled != key);
+                        continue;
+                    }
                     if let Err(cause) = self.end(&in_flight, lease, ending).await {
                         failed.add(LedgerOperation::PutBack, cause, [key]);
                     }

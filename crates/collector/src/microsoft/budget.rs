@@ -91,6 +91,16 @@ impl Budget {
         (wait > FETCH_PATIENCE).then_some(wait)
     }
 
+    /// How many fetches may wait at once so that each of them has its turn before it gives up, with a listing's turn between
+    /// every two of them. At least one.
+    #[must_use]
+    pub fn fetches_in_time(&self) -> usize {
+        let state = self.state();
+        let spacing = state.pace.spacing(state.pace.rate(Instant::now()));
+        let turns = FETCH_PATIENCE.as_millis() / (2 * spacing).as_millis().max(1);
+        usize::try_from(turns).unwrap_or(usize::MAX).max(1)
+    }
+
     /// Microsoft refused a request as one too many. By how much longer that makes the silence.
     pub fn throttled(&self, retry_after: Option<Duration>) -> Duration {
         self.state().pace.throttled(retry_after, Instant::now())

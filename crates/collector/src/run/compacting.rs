@@ -68,7 +68,7 @@ impl Pipeline {
                     "the ledger could not be made smaller"
                 );
             }
-            tokio::select! {
+            crate::waiting::select! {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 () = stop.cancelled() => return,
             }

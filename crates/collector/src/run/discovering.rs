@@ -88,7 +88,7 @@ impl Pipeline {
                 drop(place);
             }
         };
-        tokio::select! {
+        crate::waiting::select! {
             () = work => {}
             () = stop.cancelled() => {}
         }

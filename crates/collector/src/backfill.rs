@@ -19,6 +19,9 @@ use crate::microsoft::Microsoft;
 use crate::telemetry::chain;
 use crate::verify::{Doors, hours};
 
+/// Hours in a row that may fail before the rest of a content type is left alone: it is not the hours, then.
+const MAX_FAILED_IN_A_ROW: u32 = 3;
+
 /// Content types that are listed at once, over all tenants.
 const CONCURRENT: usize = 5;
 
@@ -62,8 +65,8 @@ pub fn plan_range(from: Timestamp, to: Timestamp, now: Timestamp) -> Option<Wind
     Window::new(start, end.min(now)).ok()
 }
 
-/// Lists every hour of `range`, oldest first, of each of these content types, and notes what is in it. One that cannot be
-/// listed does not stop the others. `told` hears of each hour. Begins no hour once `stop` is set.
+/// Lists every hour of `range`, oldest first, of each of these content types, and notes what is in it. Neither an hour nor
+/// a content type that cannot be listed stops the others. `told` hears of each hour. Begins no hour once `stop` is set.
 ///
 /// # If interrupted
 /// Every hour that was listed is noted as that, and what was found in the one under way is noted too.
@@ -142,52 +145,84 @@ impl Work<'_> {
     }
 
     async fn list(&self, microsoft: &Microsoft, content_type: ContentType) -> Result<(), Error> {
-        let tenant = microsoft.tenant();
-        let Self { ledger, clock, .. } = self;
-        for hour in hours(self.range) {
-            if self.stop.is_cancelled() {
+        let mut left: Vec<_> = hours(self.range).collect();
+        let mut failure = None;
+        // One hour that cannot be listed holds up none of the others, and is tried once more behind them.
+        for _ in 0..2 {
+            let mut failed = Vec::new();
+            let mut failed_in_a_row = 0;
+            for hour in left {
+                if self.stop.is_cancelled() {
+                    return Ok(());
+                }
+                match self.list_hour(microsoft, content_type, hour).await {
+                    Ok(()) => failed_in_a_row = 0,
+                    Err(error) => {
+                        failed.push(hour);
+                        failed_in_a_row += 1;
+                        if failed_in_a_row == MAX_FAILED_IN_A_ROW {
+                            return Err(error);
+                        }
+                        failure = Some(error);
+                    }
+                }
+            }
+            if failed.is_empty() {
                 return Ok(());
             }
-            let mut pages = Pages::new(microsoft, content_type, hour);
-            let mut seen = HashSet::new();
-            while let Some(blobs) = pages.next().await? {
-                let new: Vec<_> = blobs
-                    .into_iter()
-                    .filter(|blob| seen.insert(blob.id.clone()))
-                    .map(|blob| SeenBlob {
-                        tenant,
-                        content_type: blob.content_type,
-                        content_id: blob.id,
-                        uri: blob.uri.as_str().to_owned(),
-                        created_at: blob.created_at,
-                        expires_at: blob.expires_at,
-                        seen_via: SeenVia::Listing,
-                    })
-                    .collect();
-                if new.is_empty() {
-                    continue;
-                }
-                let found = new.len() as u64;
-                let new = ledger.note_seen(new, clock.now()).await?;
-                self.note(|progress| {
-                    progress.found_blobs += found;
-                    progress.new_blobs += new;
-                });
-            }
-            // Kept only where nothing was ever listed, and not said before that has once gone well: a content type
-            // without a subscription has no beginning.
-            ledger
-                .begin_listing(tenant, content_type, self.range.start())
-                .await?;
-            let listing = Listing {
-                tenant,
-                content_type,
-                window: hour,
-                blob_count: seen.len() as u64,
-            };
-            ledger.note_listed(listing, clock.now()).await?;
-            self.note(|progress| progress.listed_hours += 1);
+            left = failed;
         }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Lists one hour and notes what is in it, then that it was listed.
+    async fn list_hour(
+        &self,
+        microsoft: &Microsoft,
+        content_type: ContentType,
+        hour: Window,
+    ) -> Result<(), Error> {
+        let tenant = microsoft.tenant();
+        let Self { ledger, clock, .. } = self;
+        let mut pages = Pages::new(microsoft, content_type, hour);
+        let mut seen = HashSet::new();
+        while let Some(blobs) = pages.next().await? {
+            let new: Vec<_> = blobs
+                .into_iter()
+                .filter(|blob| seen.insert(blob.id.clone()))
+                .map(|blob| SeenBlob {
+                    tenant,
+                    content_type: blob.content_type,
+                    content_id: blob.id,
+                    uri: blob.uri.as_str().to_owned(),
+                    created_at: blob.created_at,
+                    expires_at: blob.expires_at,
+                    seen_via: SeenVia::Listing,
+                })
+                .collect();
+            if new.is_empty() {
+                continue;
+            }
+            let found = new.len() as u64;
+            let new = ledger.note_seen(new, clock.now()).await?;
+            self.note(|progress| {
+                progress.found_blobs += found;
+                progress.new_blobs += new;
+            });
+        }
+        // Kept only where nothing was ever listed, and not said before that has once gone well: a content type
+        // without a subscription has no beginning.
+        ledger
+            .begin_listing(tenant, content_type, self.range.start())
+            .await?;
+        let listing = Listing {
+            tenant,
+            content_type,
+            window: hour,
+            blob_count: seen.len() as u64,
+        };
+        ledger.note_listed(listing, clock.now()).await?;
+        self.note(|progress| progress.listed_hours += 1);
         Ok(())
     }
 }

@@ -244,8 +244,8 @@ impl Scene {
             let mut command = program();
             command.args(["backfill", "--from", &self.from().to_string()]);
             let mut backfill = Running::start(command.arg("--config").arg(self.config()));
-            let all_hours = 5 * (BACKLOG.as_secs() / 3600 + 2);
-            backfill.wait_for(&format!("listed {all_hours} of {all_hours} hours"));
+            // It says that once nothing is left to be listed.
+            backfill.wait_for("blobs delivered: ");
             // It would wait for the blobs that never decode.
             backfill.interrupt();
             let (_, status) = backfill.finish();

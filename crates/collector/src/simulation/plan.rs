@@ -237,8 +237,8 @@ impl Plan {
         let blob_count = chance.within(2..15);
         let blobs: Vec<_> = (0..blob_count)
             .map(|index| {
-                let tenant = *chance.pick(&tenants);
-                let content_type = *chance.pick(&content_types);
+                let tenant = chance.pick(&tenants);
+                let content_type = chance.pick(&content_types);
                 plan_blob(
                     chance,
                     index,
@@ -259,8 +259,8 @@ impl Plan {
             roughness,
             is_subscribed_at_first: chance.percent(80),
             page_size: chance.within(1..6),
-            requests_per_minute: *chance.pick(&[2_000, 2_000, 2_000, 300, 90]),
-            poll_interval: Duration::from_secs(*chance.pick(&[60, 60, 20])),
+            requests_per_minute: chance.pick(&[2_000, 2_000, 2_000, 300, 90]),
+            poll_interval: Duration::from_secs(chance.pick(&[60, 60, 20])),
             first_lookback,
             lease,
             max_concurrent: chance.within(1..6),
@@ -273,7 +273,7 @@ impl Plan {
 }
 
 fn plan_sinks(chance: &mut Chance) -> Vec<PlannedSink> {
-    let count = *chance.pick(&[1, 2, 2, 3]);
+    let count = chance.pick(&[1, 2, 2, 3]);
     let first = chance.below(3);
     (0..count)
         .map(|index| {
@@ -285,7 +285,7 @@ fn plan_sinks(chance: &mut Chance) -> Vec<PlannedSink> {
             PlannedSink {
                 name: ["file", "splunk", "alertlogic"][kind],
                 has_position: kind == 0,
-                batch_bytes: *chance.pick(&[1, 2_000, 20_000]),
+                batch_bytes: chance.pick(&[1, 2_000, 20_000]),
                 max_in_flight: if kind == 0 { 1 } else { chance.within(1..4) },
                 outage,
             }
@@ -325,7 +325,7 @@ fn plan_blob(
         (0..chance.within(1..4))
             .map(|_| PlannedNotification {
                 at: first + chance.secs(1..900),
-                suffix: *chance.pick(&["", "$IsFromNotification", "$na0018"]),
+                suffix: chance.pick(&["", "$IsFromNotification", "$na0018"]),
             })
             .collect()
     } else {
@@ -346,12 +346,12 @@ fn plan_blob(
 }
 
 fn plan_elements(chance: &mut Chance, blob: usize, sink_count: usize) -> Vec<Element> {
-    let count = *chance.pick(&[0, 1, 3, 8, 20, 40]);
+    let count = chance.pick(&[0, 1, 3, 8, 20, 40]);
     let has_bad_ones = chance.percent(20);
     (0..count)
         .map(|index| {
             if has_bad_ones && chance.percent(8) {
-                return Element::NoRecord(*chance.pick(&[
+                return Element::NoRecord(chance.pick(&[
                     "17",
                     "\"text\"",
                     "[1,2]",
@@ -410,7 +410,7 @@ fn plan_lease(chance: &mut Chance, roughness: &Roughness) -> Duration {
         0 => [600, 90, 30],
         _ => [600, 600, 400],
     };
-    Duration::from_secs(*chance.pick(&choices))
+    Duration::from_secs(chance.pick(&choices))
 }
 
 fn plan_roughness(chance: &mut Chance) -> Roughness {
@@ -423,10 +423,10 @@ fn plan_roughness(chance: &mut Chance) -> Roughness {
         .collect();
     Roughness {
         faults,
-        microsoft_percent: *chance.pick(&[0, 5, 15, 35]),
-        ledger_percent: *chance.pick(&[0, 0, 2, 10]),
-        sink_percent: *chance.pick(&[0, 5, 20, 50]),
-        slow_percent: *chance.pick(&[0, 20, 60]),
-        very_slow_percent: *chance.pick(&[0, 0, 1, 3]),
+        microsoft_percent: chance.pick(&[0, 5, 15, 35]),
+        ledger_percent: chance.pick(&[0, 0, 2, 10]),
+        sink_percent: chance.pick(&[0, 5, 20, 50]),
+        slow_percent: chance.pick(&[0, 20, 60]),
+        very_slow_percent: chance.pick(&[0, 0, 1, 3]),
     }
 }

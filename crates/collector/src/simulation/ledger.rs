@@ -408,6 +408,8 @@ impl Ledger for SimulatedLedger {
 
     async fn unsettled_by_expiry(&self) -> Result<Vec<ExpiryBucket>, Error> {
         self.before(|| "unsettled_by_expiry".to_owned()).await?;
+        // What the look ahead of a minute ago came to: this one asks just now.
+        self.world.look_at_status();
         self.inner.unsettled_by_expiry().await
     }
 

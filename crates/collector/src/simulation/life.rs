@@ -132,8 +132,9 @@ fn run(
             started: Instant::now(),
         });
         let ledger = Arc::new(SimulatedLedger::new(world, ledger));
-        let pipeline = Arc::new(pipeline(world, &ledger, &clock));
-        world.watch(pipeline.memory().clone());
+        let live = Live::new(clock.now());
+        let pipeline = Arc::new(pipeline(world, &ledger, &clock, live.clone()));
+        world.watch(pipeline.memory().clone(), live);
         tokio::select! {
             biased;
             () = world.death() => {}
@@ -149,7 +150,12 @@ fn run(
     (reopened.expect("it is in memory").unwrap(), ended_at)
 }
 
-fn pipeline(world: &Arc<World>, ledger: &Arc<SimulatedLedger>, clock: &Arc<dyn Clock>) -> Pipeline {
+fn pipeline(
+    world: &Arc<World>,
+    ledger: &Arc<SimulatedLedger>,
+    clock: &Arc<dyn Clock>,
+    live: Live,
+) -> Pipeline {
     let sinks = (0..world.plan.sinks.len())
         .map(|index| Arc::new(SimulatedSink::new(world, index)) as Arc<dyn Sink>)
         .collect();
@@ -160,7 +166,7 @@ fn pipeline(world: &Arc<World>, ledger: &Arc<SimulatedLedger>, clock: &Arc<dyn C
         &http,
         Arc::<SimulatedLedger>::clone(ledger),
         Arc::clone(clock),
-        Live::new(clock.now()),
+        live,
     )
 }
 

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::ledger::SqliteLedger;
+use jiff::Timestamp;
 
 use chance::Chance;
 use plan::{Plan, PlannedLife, beginning};
@@ -61,6 +62,9 @@ struct Outcome {
     ends: BTreeMap<usize, End>,
     /// The blobs in the order in which they ended.
     order: Vec<usize>,
+    /// When the status first said that blobs will be lost, and when the first was.
+    alarmed_at: Option<Timestamp>,
+    expired_at: Option<Timestamp>,
 }
 
 /// Runs one seed from its beginning to its verdict.
@@ -91,5 +95,7 @@ fn simulate(plan: Plan, keeps_lines: bool) -> Outcome {
         lines: state.history.lines().to_vec(),
         ends: state.truth.ended.clone(),
         order: state.truth.order.clone(),
+        alarmed_at: state.alarmed_at,
+        expired_at: state.truth.expired_at,
     }
 }

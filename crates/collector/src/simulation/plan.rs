@@ -79,6 +79,8 @@ pub(crate) struct PlannedSink {
     pub(crate) has_position: bool,
     pub(crate) batch_bytes: usize,
     pub(crate) max_in_flight: usize,
+    /// How long each batch takes it.
+    pub(crate) takes: Duration,
     /// When it is down.
     pub(crate) outage: Option<(Timestamp, Timestamp)>,
 }
@@ -287,6 +289,7 @@ fn plan_sinks(chance: &mut Chance) -> Vec<PlannedSink> {
                 has_position: kind == 0,
                 batch_bytes: chance.pick(&[1, 2_000, 20_000]),
                 max_in_flight: if kind == 0 { 1 } else { chance.within(1..4) },
+                takes: Duration::ZERO,
                 outage,
             }
         })
@@ -351,12 +354,7 @@ fn plan_elements(chance: &mut Chance, blob: usize, sink_count: usize) -> Vec<Ele
     (0..count)
         .map(|index| {
             if has_bad_ones && chance.percent(8) {
-                return Element::NoRecord(chance.pick(&[
-                    "17",
-                    "\"text\"",
-                    "[1,2]",
-                    "{\"a\":tru}",
-                ]));
+                return Element::NoRecord(chance.pick(&["17", "\"text\"", "[1,2]", "{\"a\":tru}"]));
             }
             let padding = match chance.below(40) {
                 0 => 3_000,

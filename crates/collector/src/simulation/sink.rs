@@ -228,6 +228,9 @@ impl Sink for SimulatedSink {
         self.world
             .step(|| format!("{} is offered {records:?}", self.name))
             .await;
+        if !self.planned().takes.is_zero() {
+            tokio::time::sleep(self.planned().takes).await;
+        }
         if self.world.goes_wrong(Fault::SinkSlow) {
             let time = self.world.state().chance.secs(1..150);
             tokio::time::sleep(time).await;

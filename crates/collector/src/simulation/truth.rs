@@ -29,6 +29,8 @@ pub(crate) struct Truth {
     pub(crate) ended: BTreeMap<usize, End>,
     /// In the order in which they ended.
     pub(crate) order: Vec<usize>,
+    /// When the first blob was found to be gone.
+    pub(crate) expired_at: Option<Timestamp>,
     leases: BTreeMap<LeaseKey, Leased>,
     /// The lease that a blob is under, and until when.
     live: BTreeMap<usize, (LeaseKey, Timestamp)>,
@@ -295,6 +297,9 @@ impl Truth {
             return Err(format!("blob {blob} was {before:?} and is now {end:?}"));
         }
         let planned = &plan.blobs[blob];
+        if end == End::Expired {
+            self.expired_at.get_or_insert(now);
+        }
         match end {
             End::Delivered => {
                 must!(

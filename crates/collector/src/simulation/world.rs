@@ -18,6 +18,7 @@ use super::truth::Truth;
 use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::record::Batch;
+use crate::status::Live;
 
 /// One record at a time may be larger than a part, on top of the bound: so large is the longest part with such a record.
 const LONGEST_PART: usize = 4 * PART_BYTES;
@@ -48,6 +49,9 @@ pub(crate) struct State {
     /// The parts in sinks' hands, by where they are in memory: how often, and their text.
     hands: BTreeMap<usize, (u32, usize)>,
     memory: Option<Memory>,
+    live: Option<Live>,
+    /// When the status first had an alarm that blobs will be lost.
+    pub(crate) alarmed_at: Option<Timestamp>,
     violations: Vec<String>,
 }
 
@@ -76,6 +80,8 @@ impl World {
             taken: plan.sinks.iter().map(|_| Taken::default()).collect(),
             hands: BTreeMap::new(),
             memory: None,
+            live: None,
+            alarmed_at: None,
             violations: Vec::new(),
         };
         Self {
@@ -102,8 +108,9 @@ impl World {
     }
 
     /// The store that bounds the text in flight of the present life.
-    pub(crate) fn watch(&self, memory: Memory) {
+    pub(crate) fn watch(&self, memory: Memory, live: Live) {
         let mut state = self.state();
+        state.live = Some(live);
         state.hands.clear();
         state.memory = Some(memory);
     }
@@ -112,8 +119,18 @@ impl World {
     pub(crate) fn end_life(&self, at: Timestamp) {
         let mut state = self.state();
         state.memory = None;
+        state.live = None;
         state.life = None;
         state.ended_at = at;
+    }
+
+    /// Looks at the status, as a person might.
+    pub(crate) fn look_at_status(&self) {
+        let mut state = self.state();
+        if state.live.as_ref().is_some_and(Live::has_alarm) {
+            let now = state.now();
+            state.alarmed_at.get_or_insert(now);
+        }
     }
 
     /// A sink takes a batch into its hands, or lets go of it. No more text may be in all hands than the memory's bound.

@@ -49,6 +49,16 @@ impl Live {
     }
 }
 
+#[cfg(test)]
+impl Live {
+    /// Whether the last look ahead was an alarm.
+    pub(crate) fn has_alarm(&self) -> bool {
+        let state = self.state();
+        let mut forecasts = state.tenants.values().filter_map(|of| of.forecast.as_ref());
+        forecasts.any(|forecast| forecast.is_alarm)
+    }
+}
+
 impl ForecastView {
     /// What a person should hear of it, while it is an alarm.
     pub(super) fn trouble(&self, tenant: &str, now: Timestamp) -> Option<String> {

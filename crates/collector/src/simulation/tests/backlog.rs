@@ -48,6 +48,7 @@ fn backlog(requests_per_minute: u32) -> Plan {
             has_position: true,
             batch_bytes: 20_000,
             max_in_flight: 1,
+            takes: Duration::ZERO,
             outage: None,
         }],
         lives: vec![PlannedLife {
@@ -77,6 +78,7 @@ fn six_days_of_backlog_are_caught_up_oldest_first_and_none_expires() {
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
     let count = usize::try_from(DAYS * BLOBS).unwrap();
     assert!(outcome.ends.values().all(|end| *end == End::Delivered));
+    assert_eq!(outcome.alarmed_at, None, "there was nothing to fear");
     assert_eq!(outcome.order.len(), count, "every blob is delivered");
     // The blobs are numbered by age. What is fetched at once may arrive in any order.
     let (place, blob) = outcome
@@ -95,5 +97,32 @@ fn six_days_of_backlog_are_caught_up_oldest_first_and_none_expires() {
     assert!(
         farthest <= 4 * MAX_CONCURRENT,
         "blob {blob} came as number {place}"
+    );
+}
+
+#[test]
+fn a_loss_that_cannot_be_helped_is_foreseen_more_than_an_hour_before() {
+    let mut plan = backlog(2_000);
+    // A sink that takes one blob a minute, and 240 blobs that expire within twenty minutes, 100 minutes from now.
+    plan.sinks[0].batch_bytes = 1;
+    plan.sinks[0].takes = Duration::from_secs(60);
+    plan.blobs.truncate(240);
+    for (index, blob) in (0..).zip(&mut plan.blobs) {
+        let expires_at = beginning() + SignedDuration::from_secs(6_000 + 5 * index);
+        blob.created_at = expires_at - 7 * DAY;
+        blob.appears_at = blob.created_at;
+        blob.expires_at = expires_at;
+    }
+    let first_expiry = plan.blobs[0].expires_at;
+    let outcome = simulate(plan, false);
+    assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+    let lost = outcome.ends.values().filter(|end| **end == End::Expired);
+    let (lost_count, alarmed_at) = (lost.count(), outcome.alarmed_at.unwrap());
+    let expired_at = outcome.expired_at.unwrap();
+    eprintln!("alarm at {alarmed_at}, the first of {lost_count} lost at {expired_at}");
+    assert!(expired_at >= first_expiry);
+    assert!(
+        alarmed_at + SignedDuration::from_hours(1) < first_expiry,
+        "{alarmed_at}"
     );
 }

@@ -86,7 +86,7 @@ pub(crate) fn recover(
         }
         let passes = async {
             let until = clock.now() + world.plan.patience;
-            let mut extra_passes = 3;
+            let mut extra_passes = 2;
             while clock.now() < until && extra_passes > 0 {
                 let stop = CancellationToken::new();
                 match timeout(LONGEST_PASS, pipeline.run_once(&stop)).await {

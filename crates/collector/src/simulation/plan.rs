@@ -231,9 +231,9 @@ impl Plan {
             false => vec![ContentType::Exchange],
         };
         let sinks = plan_sinks(chance);
-        let first_lookback = match chance.below(100) {
-            0..60 => Duration::from_secs(3600),
-            60..98 => chance.secs(3_600..6 * 3_600),
+        let first_lookback = match chance.below(200) {
+            0..120 => Duration::from_secs(3600),
+            120..199 => chance.secs(3_600..6 * 3_600),
             _ => Duration::from_secs(167 * 3_600),
         };
         let blob_count = chance.within(2..15);

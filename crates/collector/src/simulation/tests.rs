@@ -11,7 +11,7 @@ use crate::env::{Lookup as _, ProcessEnv};
 use crate::planted::{self, Bug};
 
 /// How many seeds a plain run of the tests goes through.
-const SEED_COUNT: u64 = 1_200;
+const SEED_COUNT: u64 = 2_000;
 
 fn number(variable: &str) -> Option<u64> {
     ProcessEnv.get(variable)?.parse().ok()

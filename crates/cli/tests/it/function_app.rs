@@ -111,6 +111,16 @@ impl App {
         invocation
     }
 
+    /// Polls to the end. A poll that the app's restart with new settings cuts off is followed by the next, as each minute.
+    pub(crate) async fn poll(&self) {
+        for _ in 0..3 {
+            if self.host.fire("Poll").await.unwrap().succeeded() {
+                return;
+            }
+        }
+        panic!("no poll came to its end:\n{}", self.logs());
+    }
+
     /// Polls again and again until Alert Logic has as many records as are there to be had.
     pub(crate) async fn collect_all(&self) {
         self.collect(|progress| progress.records_acknowledged == progress.records_total)

@@ -72,6 +72,11 @@ impl Running {
         }
     }
 
+    /// The lines on standard error that were waited through.
+    pub(crate) fn said(&self) -> String {
+        self.seen.join("\n")
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

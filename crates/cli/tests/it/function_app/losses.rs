@@ -108,7 +108,7 @@ async fn a_blob_that_is_notified_twice_and_listed_is_delivered_once() {
     }
     app.collect_all().await;
     assert_eq!(app.notify(&body, true).await, 200);
-    app.fire("Poll").await;
+    app.poll().await;
     app.assert_clean();
 }
 

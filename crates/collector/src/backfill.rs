@@ -4,22 +4,22 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use activity_api::{ContentType, TenantId, Window, earliest_hour, hour_of};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use ledger::{Ledger, Listing, SeenBlob, SeenVia};
+use ledger::Ledger;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::discover::pages::{self, Pages};
+use crate::discover::listing::{self, Listed, list_hour};
 use crate::microsoft::Microsoft;
 use crate::telemetry::chain;
 use crate::verify::{Doors, hours};
 
-/// Hours in a row that may fail before the rest of a content type is left alone: it is not the hours, then.
+/// Hours in a row that may fail for the same reason as any other hour would, before the rest of a content type is left
+/// alone.
 const MAX_FAILED_IN_A_ROW: u32 = 3;
 
 /// Content types that are listed at once, over all tenants.
@@ -46,11 +46,18 @@ pub struct Progress {
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
-    Pages(#[from] pages::Error),
+    Listing(#[from] listing::Error),
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
     #[error("its tenant is not configured")]
     NotConfigured,
+}
+
+impl Error {
+    /// Whether it is one hour that cannot be listed, and not all of them.
+    fn is_of_the_hour(&self) -> bool {
+        matches!(self, Self::Listing(error) if error.is_of_the_window())
+    }
 }
 
 /// The whole hours that `from` to `to` touches and that Microsoft still lists at `now`. Nothing when there are none.
@@ -159,7 +166,10 @@ impl Work<'_> {
                     Ok(()) => failed_in_a_row = 0,
                     Err(error) => {
                         failed.push(hour);
-                        failed_in_a_row += 1;
+                        // What is wrong with one hour says nothing of the next.
+                        if !error.is_of_the_hour() {
+                            failed_in_a_row += 1;
+                        }
                         if failed_in_a_row == MAX_FAILED_IN_A_ROW {
                             return Err(error);
                         }
@@ -182,47 +192,22 @@ impl Work<'_> {
         content_type: ContentType,
         hour: Window,
     ) -> Result<(), Error> {
-        let tenant = microsoft.tenant();
         let Self { ledger, clock, .. } = self;
-        let mut pages = Pages::new(microsoft, content_type, hour);
-        let mut seen = HashSet::new();
-        while let Some(blobs) = pages.next().await? {
-            let new: Vec<_> = blobs
-                .into_iter()
-                .filter(|blob| seen.insert(blob.id.clone()))
-                .map(|blob| SeenBlob {
-                    tenant,
-                    content_type: blob.content_type,
-                    content_id: blob.id,
-                    uri: blob.uri.as_str().to_owned(),
-                    created_at: blob.created_at,
-                    expires_at: blob.expires_at,
-                    seen_via: SeenVia::Listing,
-                })
-                .collect();
-            if new.is_empty() {
-                continue;
-            }
-            let found = new.len() as u64;
-            let new = ledger.note_seen(new, clock.now()).await?;
-            self.note(|progress| {
-                progress.found_blobs += found;
-                progress.new_blobs += new;
-            });
-        }
+        let listed = list_hour(microsoft, content_type, hour, *ledger, clock.now()).await?;
+        let Listed {
+            blob_count,
+            new_count,
+        } = listed;
         // Kept only where nothing was ever listed, and not said before that has once gone well: a content type
         // without a subscription has no beginning.
         ledger
-            .begin_listing(tenant, content_type, self.range.start())
+            .begin_listing(microsoft.tenant(), content_type, self.range.start())
             .await?;
-        let listing = Listing {
-            tenant,
-            content_type,
-            window: hour,
-            blob_count: seen.len() as u64,
-        };
-        ledger.note_listed(listing, clock.now()).await?;
-        self.note(|progress| progress.listed_hours += 1);
+        self.note(|progress| {
+            progress.listed_hours += 1;
+            progress.found_blobs += blob_count;
+            progress.new_blobs += new_count;
+        });
         Ok(())
     }
 }

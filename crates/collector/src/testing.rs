@@ -152,7 +152,9 @@ impl Scene {
             clock,
             folder,
         } = self;
-        drop(Arc::into_inner(ledger).expect("nobody uses the ledger any more"));
+        Arc::into_inner(ledger)
+            .expect("nobody uses the ledger any more")
+            .close();
         Self {
             ledger: TestLedger::open(&folder.path().join("ledger.db")),
             microsoft,

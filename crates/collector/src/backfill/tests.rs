@@ -80,3 +80,53 @@ async fn each_hour_is_listed_and_noted_and_one_that_fails_stops_only_its_content
     assert_eq!(coverage.windows.len(), 2);
     assert_eq!(coverage.pending_count, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn hours_whose_pages_are_bad_are_listed_later_and_hold_up_no_other() {
+    let scene = Scene::new();
+    // Four hours in a row have a page that leads astray however often it is asked for, then all is well.
+    let astray = || Answer::ok("[]").header("NextPageUri", "https://elsewhere.example/page");
+    scene
+        .microsoft
+        .on("content", std::iter::repeat_with(astray).take(4 * 5));
+    scene
+        .microsoft
+        .on("content", std::iter::repeat_with(|| Answer::ok("[]")).take(10));
+    let doors: Doors = HashMap::from([(tenant(), Arc::new(scene.door(tenant())))]);
+    let range = Window::new(start() - HOUR * 6, start()).unwrap();
+    let progress = list_range(
+        &doors,
+        &[(tenant(), CONTENT_TYPE)],
+        range,
+        &*scene.ledger,
+        &*scene.clock,
+        &CancellationToken::new(),
+        &|_| {},
+    )
+    .await;
+    assert_eq!(progress.failures, Vec::<String>::new());
+    assert_eq!((progress.listed_hours, progress.all_hours), (6, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_down_is_not_asked_for_every_hour() {
+    let scene = Scene::new();
+    let down = || Answer::status(500, "");
+    scene
+        .microsoft
+        .on("content", std::iter::repeat_with(down).take(1_000));
+    let doors: Doors = HashMap::from([(tenant(), Arc::new(scene.door(tenant())))]);
+    let range = Window::new(start() - HOUR * 100, start()).unwrap();
+    let progress = list_range(
+        &doors,
+        &[(tenant(), CONTENT_TYPE)],
+        range,
+        &*scene.ledger,
+        &*scene.clock,
+        &CancellationToken::new(),
+        &|_| {},
+    )
+    .await;
+    assert_eq!(progress.failures.len(), 1);
+    assert_eq!(scene.microsoft.count("content"), 3 * 5);
+}

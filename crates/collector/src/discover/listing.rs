@@ -6,8 +6,11 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
 
-use activity_api::{ContentBlob, ContentPage, ContentType, RefusedEntry, TrustedUri, Window};
+use activity_api::{
+    ContentBlob, ContentPage, ContentType, NextStep, RefusedEntry, TrustedUri, Window,
+};
 use jiff::Timestamp;
 use ledger::{Ledger, Listing, SeenBlob, SeenVia};
 use tracing::{debug, warn};
@@ -17,6 +20,12 @@ use crate::microsoft::{self, Microsoft};
 #[cfg(test)]
 use crate::planted::{self, Bug};
 use crate::telemetry;
+
+/// How often somebody who lists by hand, and waits, asks for a page. Whoever polls comes again by itself and asks once.
+const PATIENT_TRIES: u32 = 5;
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Pages of one window that are followed. Microsoft's pages hold hundreds of blobs or more, so a window with more pages
 /// than this is a listing that goes in circles.
@@ -57,6 +66,27 @@ pub enum Error {
     Ledger(#[from] ledger::Error),
 }
 
+impl Error {
+    /// Whether it is this window that cannot be listed; otherwise no other could be listed now either.
+    #[must_use]
+    pub fn is_of_the_window(&self) -> bool {
+        use activity_api::Error as Answer;
+        match self {
+            Self::RepeatedPage { .. } | Self::TooManyPages { .. } | Self::UnusableEntries { .. } => {
+                true
+            }
+            Self::Microsoft(microsoft::Error::Answer(answer)) => matches!(
+                answer,
+                Answer::Malformed { .. }
+                    | Answer::UntrustedUri(_)
+                    | Answer::WindowRefused { .. }
+                    | Answer::PageTokenRefused
+            ),
+            Self::Microsoft(microsoft::Error::Network(_)) | Self::Ledger(_) => false,
+        }
+    }
+}
+
 /// What the listing of a window brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
@@ -66,14 +96,14 @@ pub struct Listed {
     pub new_count: u64,
 }
 
-/// Lists one window to its last page and notes it. Each page is noted before the next is asked for, so that a long listing
-/// need not fit in memory and a failure in the middle loses none of what came before.
+/// Lists one window to its last page and notes it, each page asked for again when that is of use: for those who list by
+/// hand, while somebody waits. Otherwise as [`list_watched`].
 ///
 /// # Errors
-/// The blobs of the pages that were read are noted, and the window is not.
+/// As there.
 ///
 /// # If interrupted
-/// As with an error: whoever lists next lists the whole window again, and finds those blobs known.
+/// As there.
 pub async fn list_hour(
     microsoft: &Microsoft,
     content_type: ContentType,
@@ -81,11 +111,19 @@ pub async fn list_hour(
     ledger: &dyn Ledger,
     now: Timestamp,
 ) -> Result<Listed, Error> {
-    let mut lateness = Lateness::unwatched();
-    list_watched(microsoft, content_type, window, ledger, &mut lateness, now).await
+    let pages = Pages::patient(microsoft, content_type, window);
+    list_pages(pages, ledger, &mut Lateness::unwatched(), now).await
 }
 
-/// [`list_hour`], with `lateness` looking on as blobs turn up that were not known.
+/// Lists one window to its last page and notes it, with `lateness` looking on as blobs turn up that were not known. Each
+/// page is noted before the next is asked for, so that a long listing need not fit in memory and a failure in the middle
+/// loses none of what came before.
+///
+/// # Errors
+/// The blobs of the pages that were read are noted, and the window is not.
+///
+/// # If interrupted
+/// As with an error: whoever lists next lists the whole window again, and finds those blobs known.
 pub(super) async fn list_watched(
     microsoft: &Microsoft,
     content_type: ContentType,
@@ -94,8 +132,24 @@ pub(super) async fn list_watched(
     lateness: &mut Lateness,
     now: Timestamp,
 ) -> Result<Listed, Error> {
+    let pages = Pages::of(microsoft, content_type, window);
+    list_pages(pages, ledger, lateness, now).await
+}
+
+/// What both do.
+async fn list_pages(
+    mut pages: Pages<'_>,
+    ledger: &dyn Ledger,
+    lateness: &mut Lateness,
+    now: Timestamp,
+) -> Result<Listed, Error> {
+    let Pages {
+        microsoft,
+        content_type,
+        window,
+        ..
+    } = pages;
     let tenant = microsoft.tenant();
-    let mut pages = Pages::of(microsoft, content_type, window);
     let mut different = Different::default();
     let mut new_count = 0;
     let mut unusable: Vec<RefusedEntry> = Vec::new();
@@ -155,6 +209,8 @@ pub struct Pages<'a> {
     window: Window,
     next: Next,
     links: Different,
+    /// How often each page is asked for.
+    tries: u32,
 }
 
 /// One page of a listing.
@@ -183,6 +239,16 @@ impl<'a> Pages<'a> {
             window,
             next: Next::First,
             links: Different::default(),
+            tries: 1,
+        }
+    }
+
+    /// The same, each page asked for up to five times, with pauses, while that is of use.
+    #[must_use]
+    pub fn patient(microsoft: &'a Microsoft, content_type: ContentType, window: Window) -> Self {
+        Self {
+            tries: PATIENT_TRIES,
+            ..Self::of(microsoft, content_type, window)
         }
     }
 
@@ -195,24 +261,14 @@ impl<'a> Pages<'a> {
     /// # If interrupted
     /// The page is asked for again.
     pub async fn next(&mut self) -> Result<Option<Page>, Error> {
-        let answer = match &self.next {
-            Next::First => {
-                self.microsoft
-                    .list_content(self.content_type, self.window)
-                    .await
-            }
-            Next::Link(uri) => {
-                self.microsoft
-                    .next_content_page(self.content_type, uri)
-                    .await
-            }
-            Next::End => return Ok(None),
+        let Some(page) = self.ask().await? else {
+            return Ok(None);
         };
         let ContentPage {
             blobs,
             refused,
             next_page,
-        } = answer?;
+        } = page;
         self.next = Next::End;
         debug!(tenant = %self.microsoft.tenant(), content_type = %self.content_type, from = %self.window.start(), blob_count = blobs.len(), "page listed");
         // An empty page with a next link is no end: only a missing link is.
@@ -235,6 +291,43 @@ impl<'a> Pages<'a> {
         };
         Ok(Some(Page { blobs, refused }))
     }
+
+    /// The page that is next, as Microsoft hands it out; nothing after the last.
+    async fn ask(&self) -> Result<Option<ContentPage>, microsoft::Error> {
+        let Self {
+            microsoft,
+            content_type,
+            window,
+            ..
+        } = *self;
+        let mut tried = 0;
+        loop {
+            let answer = match &self.next {
+                Next::First => microsoft.list_content(content_type, window).await,
+                Next::Link(uri) => microsoft.next_content_page(content_type, uri).await,
+                Next::End => return Ok(None),
+            };
+            tried += 1;
+            match answer {
+                Ok(page) => return Ok(Some(page)),
+                Err(error) if tried < self.tries => pause_before_another(error, tried).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Waits before try number `tried` + 1, or gives the error back when another try is of no use.
+async fn pause_before_another(error: microsoft::Error, tried: u32) -> Result<(), microsoft::Error> {
+    let NextStep::RetryAfter(wait) = error.next_step() else {
+        return Err(error);
+    };
+    let pause = wait
+        .unwrap_or(Duration::from_secs(1 << tried))
+        .min(LONGEST_PAUSE);
+    warn!(cause = &error as &dyn std::error::Error, retry_in = ?pause, "microsoft did not list, will retry");
+    tokio::time::sleep(pause).await;
+    Ok(())
 }
 
 /// Texts that were met, by their hashes: a listing may name a hundred thousand, and a wrong count once in a thousand

@@ -4,7 +4,6 @@
 pub mod lateness;
 pub mod listing;
 pub mod notify;
-pub mod pages;
 pub mod poll;
 
 #[cfg(test)]

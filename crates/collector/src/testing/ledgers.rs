@@ -58,6 +58,15 @@ impl TestLedger {
         })
     }
 
+    /// Ends it, once an operation has ended that was under way when its caller was dropped.
+    pub(crate) fn close(self) {
+        let mut inner = self.inner;
+        while let Err(shared) = Arc::try_unwrap(inner) {
+            inner = shared;
+            std::thread::yield_now();
+        }
+    }
+
     /// The next `count` calls of the method fail, and write nothing.
     pub(crate) fn fail_next(&self, method: &'static str, count: u32) {
         self.failures.lock().unwrap().insert(method, count);

@@ -10,7 +10,7 @@ use ledger::{BlobName, Ledger};
 
 use super::judge::{FARTHEST_BACK, hours};
 use super::view::{AgainView, Piece, StretchView, UnknownView};
-use crate::discover::pages::Pages;
+use crate::discover::listing::{Page, Pages};
 use crate::microsoft::Microsoft;
 use crate::telemetry::chain;
 
@@ -48,11 +48,19 @@ pub(super) async fn compare(
     });
     for hour in hours(listable) {
         let mut seen = HashSet::new();
-        let mut pages = Pages::new(microsoft, content_type, hour);
+        let mut pages = Pages::patient(microsoft, content_type, hour);
         loop {
             match pages.next().await {
                 Ok(None) => break,
-                Ok(Some(blobs)) => {
+                Ok(Some(Page { blobs, refused })) => {
+                    // One that cannot be read may be one that is not known, so nobody can say that all are.
+                    if let Some(entry) = refused.first() {
+                        again.error = Some(format!(
+                            "an entry of the listing cannot be used: {}",
+                            entry.why
+                        ));
+                        return Ok(again);
+                    }
                     // The same blob may be on several pages.
                     let new = blobs
                         .into_iter()

@@ -72,9 +72,9 @@ impl Error {
     pub fn is_of_the_window(&self) -> bool {
         use activity_api::Error as Answer;
         match self {
-            Self::RepeatedPage { .. } | Self::TooManyPages { .. } | Self::UnusableEntries { .. } => {
-                true
-            }
+            Self::RepeatedPage { .. }
+            | Self::TooManyPages { .. }
+            | Self::UnusableEntries { .. } => true,
             Self::Microsoft(microsoft::Error::Answer(answer)) => matches!(
                 answer,
                 Answer::Malformed { .. }

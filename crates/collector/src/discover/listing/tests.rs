@@ -12,7 +12,16 @@ fn hour() -> Window {
 
 async fn list(scene: &Scene) -> Result<Listed, Error> {
     let door = scene.door(tenant());
-    list_hour(&door, CONTENT_TYPE, hour(), &*scene.ledger, start()).await
+    let mut lateness = Lateness::unwatched();
+    list_watched(
+        &door,
+        CONTENT_TYPE,
+        hour(),
+        &*scene.ledger,
+        &mut lateness,
+        start(),
+    )
+    .await
 }
 
 /// How many blobs each listed window has.
@@ -76,6 +85,27 @@ async fn an_hour_counts_as_listed_only_after_its_last_page() {
     assert!(listed(&scene).await.is_empty());
     assert_eq!(list(&scene).await.unwrap().new_count, 1);
     assert_eq!(listed(&scene).await, [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_has_a_page_asked_for_again_and_no_page_before_it() {
+    let scene = Scene::new();
+    let door = scene.door(tenant());
+    scene.microsoft.on("content", [page_before(&["a"], "2")]);
+    let down = || Answer::status(503, "");
+    scene
+        .microsoft
+        .on("page/2", [down(), down(), down(), down(), page(&["b"])]);
+    let listed = list_hour(&door, CONTENT_TYPE, hour(), &*scene.ledger, start());
+    assert_eq!(listed.await.unwrap().blob_count, 2);
+    assert_eq!(scene.microsoft.count("content"), 1);
+    // And in the end it is told.
+    scene
+        .microsoft
+        .on("content", std::iter::repeat_with(down).take(5));
+    let listed = list_hour(&door, CONTENT_TYPE, hour(), &*scene.ledger, start());
+    assert!(!listed.await.unwrap_err().is_of_the_window());
+    assert_eq!(scene.microsoft.count("content"), 1 + 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,11 +8,11 @@ mod tests;
 use std::sync::Arc;
 
 use activity_api::NextStep;
+use decode::{Advance, Decoder, Limits, PART_BYTES, Totals, Undecodable};
 use ledger::{Ledger, quarantined_item_of};
 
 use self::source::Source;
-use crate::decode::{self, Advance, Decoder, PART_BYTES, Totals, Undecodable};
-use crate::memory::{Memory, Room};
+use crate::memory::{Memory, Room, part_bytes};
 use crate::microsoft::{self, Microsoft, is_gzip};
 use crate::quarantine::{Full, NoRoom, ROOM_AGAIN};
 use crate::record::{BlobPart, BlobTag};
@@ -116,7 +116,10 @@ pub(crate) async fn fetch_blob(
             Source::new(body, is_gzip(&head.headers))
         }
     };
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Limits {
+        part_bytes: part_bytes(),
+        ..Limits::PIPELINE
+    });
     loop {
         match decoder.advance() {
             Advance::Read => match source.read(decoder.room()).await? {
@@ -125,7 +128,7 @@ pub(crate) async fn fetch_blob(
             },
             Advance::Part(part) => {
                 let full = std::mem::replace(&mut room, memory.part().await);
-                outlet.part(part.into_part(Arc::clone(tag), Some(full)));
+                outlet.part(BlobPart::new(Arc::clone(tag), part, Some(full)));
                 set_aside(&mut decoder, outlet).await?;
             }
             Advance::Grow(bytes) => {
@@ -139,7 +142,7 @@ pub(crate) async fn fetch_blob(
     set_aside(&mut decoder, outlet).await?;
     let last_part = part.map(|part| {
         room.shrink(part.capacity_bytes());
-        part.into_part(Arc::clone(tag), Some(room))
+        BlobPart::new(Arc::clone(tag), part, Some(room))
     });
     Ok(Fetched {
         last_part,

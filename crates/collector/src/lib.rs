@@ -17,7 +17,6 @@ pub mod microsoft;
 pub mod site;
 pub mod subscriptions;
 
-pub mod decode;
 pub mod deliver;
 pub mod discover;
 pub mod expiry;

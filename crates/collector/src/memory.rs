@@ -5,7 +5,14 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::decode::part_bytes;
+/// [`decode::PART_BYTES`], save in a simulation, whose parts hold a few records each.
+pub(crate) fn part_bytes() -> usize {
+    #[cfg(test)]
+    if let Some(bytes) = crate::simulation::part_bytes() {
+        return bytes;
+    }
+    decode::PART_BYTES
+}
 
 /// A permit stands for this many bytes.
 const UNIT_BYTES: usize = 1024;
@@ -112,7 +119,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::PART_BYTES;
+    use decode::PART_BYTES;
 
     #[tokio::test]
     async fn a_small_part_gives_back_what_it_does_not_need() {

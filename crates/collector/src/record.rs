@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use activity_api::{ContentId, ContentType, TenantId};
+use decode::{FieldSpan, RawPart, RecordSpan};
 use jiff::Timestamp;
 use ledger::{LeaseKey, PartKey};
 
@@ -23,26 +24,6 @@ pub struct BlobTag {
     pub created_at: Timestamp,
 }
 
-/// Where one record lies in its part's text, and the few fields that routing needs. 40 bytes, so that a
-/// part's table stays small beside its text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RecordSpan {
-    pub(crate) start: u32,
-    pub(crate) len: u32,
-    /// Relative to the record's start; `len` 0 when the record has no such string.
-    pub(crate) id: FieldSpan,
-    pub(crate) creation_time: FieldSpan,
-    pub(crate) record_type: Option<i64>,
-    pub(crate) is_compact: bool,
-}
-
-/// A string value inside a record, without its quotes, exactly as written (escapes and all).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct FieldSpan {
-    pub(crate) start: u32,
-    pub(crate) len: u32,
-}
-
 /// Consecutive records of one blob, in one buffer. Parts of a blob are cut by a fixed rule, so that fetching the
 /// blob again makes the same parts and a sink's earlier yes can be recognized by [`PartKey`].
 #[derive(Debug)]
@@ -56,23 +37,17 @@ pub struct BlobPart {
 }
 
 impl BlobPart {
-    pub(crate) fn new(
-        blob: Arc<BlobTag>,
-        first_record: u64,
-        text: Vec<u8>,
-        spans: Vec<RecordSpan>,
-        memory: Option<Room>,
-    ) -> Self {
+    pub(crate) fn new(blob: Arc<BlobTag>, part: RawPart, memory: Option<Room>) -> Self {
         let key = PartKey {
-            first_record,
-            record_count: spans.len() as u64,
-            fingerprint: xxhash_rust::xxh3::xxh3_64(&text),
+            first_record: part.first_record,
+            record_count: part.spans.len() as u64,
+            fingerprint: part.fingerprint(),
         };
         Self {
             blob,
             key,
-            text,
-            spans,
+            text: part.text,
+            spans: part.spans,
             _memory: memory,
         }
     }

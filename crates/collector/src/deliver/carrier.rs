@@ -16,11 +16,11 @@ use super::doubts::{Doubt, Judgement};
 use super::in_flight::{Ending, InFlight};
 use super::pauses::plan_pause;
 use super::settle::Settler;
-use crate::decode::{self, Undecodable};
 use crate::fetch::{self, Outlet, fetch_blob};
 use crate::microsoft::Microsoft;
 use crate::record::BlobPart;
 use crate::telemetry::{self, chain};
+use decode::Undecodable;
 
 /// Carries one blob from Microsoft to the lanes.
 pub(super) struct Carrier {

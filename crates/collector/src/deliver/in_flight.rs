@@ -9,9 +9,9 @@ use ledger::{
     AcknowledgedPart, Acknowledgement, Lease, LeaseKey, Ledger, PartKey, quarantined_item_of,
 };
 
-use crate::decode::Totals;
 use crate::quarantine::{Bound, NoRoom, ROOM_AGAIN};
 use crate::record::BlobTag;
+use decode::Totals;
 
 /// A leased blob under way to every sink. Sinks are known by their index among the pipeline's.
 #[derive(Debug)]

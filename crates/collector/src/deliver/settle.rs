@@ -19,12 +19,12 @@ use tracing::{debug, error, warn};
 use super::in_flight::{Ending, InFlight, Outcome, Settled};
 use super::{Unsettled, Wanted};
 use crate::clock::Clock;
-use crate::decode::Totals;
 #[cfg(test)]
 use crate::planted::{self, Bug};
 use crate::quarantine::Bound;
 use crate::status::Live;
 use crate::telemetry::{self, LedgerOperation, chain};
+use decode::Totals;
 
 /// The fact that is written to see whether the ledger takes writes again. Its value says when that was, and nobody reads it.
 const PROBE: &str = "ledger/probed_at";

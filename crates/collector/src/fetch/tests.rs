@@ -3,11 +3,11 @@
 use activity_api::{BlobReason, ContentId};
 
 use super::*;
-use crate::decode::PART_BYTES;
 use crate::sinks::testing::{blob_tag, records};
 use crate::testing::{
     Answer, CONTENT_TYPE, Scene, blob_text, blob_uri, gzip, large_records, tenant,
 };
+use decode::PART_BYTES;
 
 /// Takes what is handed out, and lets go of the parts at once unless told to hold them.
 #[derive(Default)]

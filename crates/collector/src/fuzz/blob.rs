@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use super::without_bom;
-use crate::decode::{self, Limits, RawDecoded, RawPart, decode_pieces};
+use decode::{FieldSpan, Limits, RawDecoded, RawPart, RecordSpan, decode_pieces};
 
 /// Sizes that let a text of some hundred bytes fill buffers, grow them, and pass over every limit.
 const SMALL: [Limits; 3] = [
@@ -232,7 +232,7 @@ fn agree_with_a_library(bytes: &[u8], decoded: &RawDecoded) {
 
 /// The three fields are what a library reads, as written. Names with escapes in them are left out: they are compared as
 /// they stand, and Microsoft never wrote one.
-fn check_fields(text: &[u8], span: &crate::record::RecordSpan) {
+fn check_fields(text: &[u8], span: &RecordSpan) {
     let is_compact = is_compact(text);
     assert_eq!(span.is_compact, is_compact);
     if text.contains(&b'\\') {
@@ -244,7 +244,7 @@ fn check_fields(text: &[u8], span: &crate::record::RecordSpan) {
         let value = fields.get(name)?.get();
         value.strip_prefix('"')?.strip_suffix('"')
     };
-    let spanned = |field: crate::record::FieldSpan| {
+    let spanned = |field: FieldSpan| {
         let start = field.start as usize;
         std::str::from_utf8(&text[start..start + field.len as usize]).expect("UTF-8")
     };

@@ -10,13 +10,14 @@ use std::{
 };
 
 use activity_api::{ContentId, ContentType, TenantId};
+use decode::{FieldSpan, RawPart, RecordSpan};
 use jiff::Timestamp;
 use ledger::{LeaseKey, LeaseRequest, Ledger, SeenBlob, SeenVia, SqliteLedger};
 use serde_json::value::RawValue;
 
 use crate::{
     clock::Clock,
-    record::{Batch, BlobPart, BlobTag, FieldSpan, RecordSpan},
+    record::{Batch, BlobPart, BlobTag},
 };
 
 pub(crate) const TENANT: &str = "bf8d32d3-1c13-4487-af02-80dba2236485";
@@ -94,9 +95,11 @@ pub(crate) fn part(texts: &[impl AsRef<str>]) -> BlobPart {
             ContentType::Exchange,
             &ContentId::canonical("blob"),
         )),
-        0,
-        whole,
-        spans,
+        RawPart {
+            first_record: 0,
+            text: whole,
+            spans,
+        },
         None,
     )
 }

@@ -6,14 +6,15 @@ use std::process::Command;
 use super::{is_test, lines_where, none, read, root, rust, sources};
 
 /// Which crates of the workspace each may use: in the program, and in its tests besides.
-const EDGES: [(&str, &[&str], &[&str]); 7] = [
+const EDGES: [(&str, &[&str], &[&str]); 8] = [
     ("activity-api", &[], &[]),
     ("alertlogic", &[], &[]),
     ("azure", &["activity-api"], &[]),
+    ("decode", &[], &[]),
     ("ledger", &["activity-api", "azure"], &["simulator"]),
     (
         "collector",
-        &["activity-api", "alertlogic", "azure", "ledger"],
+        &["activity-api", "alertlogic", "azure", "decode", "ledger"],
         &["simulator"],
     ),
     (

@@ -4,8 +4,8 @@ use ledger::{AcknowledgedPart, PartKey, SinkCommit};
 
 use super::super::in_flight::Outcome;
 use super::*;
-use crate::decode::Totals;
 use crate::testing::{large_records, seen};
+use decode::Totals;
 
 /// A repeatable source of choices.
 struct Dice(u64);

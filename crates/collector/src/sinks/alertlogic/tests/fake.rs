@@ -7,6 +7,7 @@ use std::{
 
 use activity_api::{ClientId, ContentId, ContentType, TenantId};
 use bytes::Bytes;
+use decode::{FieldSpan, RawPart, RecordSpan};
 use flate2::read::ZlibDecoder;
 use http::{Request, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -18,7 +19,7 @@ use super::super::{AlertLogicConfig, AlertLogicSink, TenantIdentity};
 use crate::{
     clock::Clock,
     http::{Body, Error, Transport},
-    record::{Batch, BlobPart, BlobTag, FieldSpan, RecordSpan},
+    record::{Batch, BlobPart, BlobTag},
 };
 
 pub(super) const TENANT: &str = "bf8d32d3-1c13-4487-af02-80dba2236485";
@@ -289,10 +290,12 @@ impl Rig {
             });
             text.extend_from_slice(record.as_bytes());
         }
-        Batch::new(
-            tenant,
-            vec![Arc::new(BlobPart::new(blob, 0, text, spans, None))],
-        )
+        let part = RawPart {
+            first_record: 0,
+            text,
+            spans,
+        };
+        Batch::new(tenant, vec![Arc::new(BlobPart::new(blob, part, None))])
     }
 }
 

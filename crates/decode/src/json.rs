@@ -2,7 +2,7 @@
 //! routing needs. Written for `decode`, which must find record after record in a stream without building a tree:
 //! a parser that makes values, or that wants to know the end beforehand, would read every byte twice.
 
-use crate::record::FieldSpan;
+use crate::FieldSpan;
 
 /// How deep a record may nest. Real ones stay under ten; the limit keeps the walk's stack in one machine word pair.
 const MAX_DEPTH: u32 = 128;

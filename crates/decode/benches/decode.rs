@@ -1,4 +1,4 @@
-//! Decoding: records and bytes per second from a blob in memory to parts. `cargo bench -p collector --bench decode`.
+//! Decoding: records and bytes per second from a blob in memory to parts. `cargo bench -p decode`.
 //! `O365_BENCH_CORPUS` names an NDJSON file to take the records from; without it they are made up here.
 
 #![expect(
@@ -10,22 +10,16 @@
     reason = "a bench is told what to do by the environment"
 )]
 
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::sync::LazyLock;
 
-use activity_api::{ContentId, ContentType, TenantId};
-use collector::decode::decode_blob;
-use collector::record::BlobTag;
+use decode::{Limits, decode_pieces};
 use divan::counter::{BytesCount, ItemsCount};
-use jiff::Timestamp;
-use ledger::{LeaseRequest, Ledger as _, SeenBlob, SeenVia, SqliteLedger};
 
 fn main() {
     divan::main();
 }
 
 struct Blob {
-    tag: Arc<BlobTag>,
     text: Vec<u8>,
     record_count: usize,
 }
@@ -40,7 +34,6 @@ static BLOB: LazyLock<Blob> = LazyLock::new(|| {
         Err(_) => made_up(),
     };
     Blob {
-        tag: tag(),
         text: format!("[{}]", records.join(",")).into_bytes(),
         record_count: records.len(),
     }
@@ -62,50 +55,11 @@ fn made_up() -> Vec<String> {
         .collect()
 }
 
-/// Only a ledger makes the key that a tag holds.
-fn tag() -> Arc<BlobTag> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = SqliteLedger::open(dir.path().join("ledger.db")).unwrap();
-    let now = Timestamp::UNIX_EPOCH;
-    let tenant: TenantId = "0873ee4d-d342-44f2-8961-74c442a2fad2".parse().unwrap();
-    let seen = SeenBlob {
-        tenant,
-        content_type: ContentType::General,
-        content_id: ContentId::canonical("blob"),
-        uri: String::new(),
-        created_at: now,
-        expires_at: now,
-        seen_via: SeenVia::Listing,
-    };
-    let request = LeaseRequest {
-        max_count: 1,
-        duration: Duration::from_secs(60),
-        except_tenants: Vec::new(),
-        for_sinks: Vec::new(),
-        only: Vec::new(),
-    };
-    let leases = runtime.block_on(async {
-        ledger.note_seen(vec![seen], now).await.unwrap();
-        ledger.lease(&request, now).await.unwrap()
-    });
-    let lease = &leases[0];
-    Arc::new(BlobTag {
-        lease: lease.key(),
-        tenant,
-        content_type: lease.content_type(),
-        content_id: lease.content_id().clone(),
-        created_at: now,
-    })
-}
-
 #[divan::bench]
-fn decode(bencher: divan::Bencher<'_, '_>) {
+fn decode_blob(bencher: divan::Bencher<'_, '_>) {
     let blob = &*BLOB;
     bencher
         .counter(ItemsCount::new(blob.record_count))
         .counter(BytesCount::new(blob.text.len()))
-        .bench(|| decode_blob(&blob.tag, [&blob.text[..]]));
+        .bench(|| decode_pieces(Limits::PIPELINE, [&blob.text[..]]));
 }

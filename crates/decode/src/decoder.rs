@@ -1,186 +1,8 @@
-//! A blob's bytes → records. A blob is one JSON array of records, of any length; it is read as a stream, one pass,
-//! into buffers of fixed size ([`PART_BYTES`]) that become the [`BlobPart`]s themselves: a record's text is written
-//! once, by the inflater, and read in place from then on.
-//!
-//! Decoding never fails as a whole for one bad record: what cannot be read is set apart with its bytes ([`Undecodable`])
-//! and the array goes on behind it.
+//! The walk along the array: which bytes are a record, which are none, and where a part ends.
 
-mod json;
-mod skip;
-#[cfg(test)]
-mod tests;
-
-use std::sync::Arc;
-
-use crate::memory::Room;
-use crate::record::{BlobPart, BlobTag, RecordSpan};
-use json::Walk;
-use skip::Skipper;
-
-/// How much of a blob's text one part holds. Parts are the unit in which memory is counted and sinks acknowledge;
-/// the cut depends on nothing but the blob's bytes and this figure, and changing it only means that parts which some
-/// sink has already taken are not recognized once and are delivered to it again.
-pub const PART_BYTES: usize = 512 * 1024;
-
-/// [`PART_BYTES`], save in a simulation, whose parts hold a few records each.
-pub(crate) fn part_bytes() -> usize {
-    #[cfg(test)]
-    if let Some(bytes) = crate::simulation::part_bytes() {
-        return bytes;
-    }
-    PART_BYTES
-}
-
-/// The longest record that is read whole. Microsoft's are some kilobytes, the largest ever seen under 20 MB. Past it a
-/// record is set apart with its first [`KEPT_BYTES`].
-pub const MAX_RECORD_BYTES: usize = 32 * 1024 * 1024;
-
-/// How much of an undecodable stretch is kept.
-pub const KEPT_BYTES: usize = 4 * 1024 * 1024;
-
-/// A stretch of the array that is no record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undecodable {
-    /// Its place in the blob's array, from 0, records included.
-    pub index_in_array: u64,
-    /// What is wrong with it; never its text.
-    pub reason: String,
-    /// Its bytes, at most [`KEPT_BYTES`].
-    pub bytes: Vec<u8>,
-}
-
-/// The sizes that decoding keeps to. The pipeline's are [`Limits::PIPELINE`]; smaller ones let a short text reach every
-/// branch of a test.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// As [`PART_BYTES`]; at least 1.
-    pub(crate) part_bytes: usize,
-    /// As [`MAX_RECORD_BYTES`].
-    pub(crate) record_bytes: usize,
-    /// As [`KEPT_BYTES`].
-    pub(crate) kept_bytes: usize,
-}
-
-impl Limits {
-    pub(crate) const PIPELINE: Self = Self {
-        part_bytes: PART_BYTES,
-        record_bytes: MAX_RECORD_BYTES,
-        kept_bytes: KEPT_BYTES,
-    };
-}
-
-/// A part before it is counted into memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawPart {
-    pub(crate) first_record: u64,
-    pub(crate) text: Vec<u8>,
-    pub(crate) spans: Vec<RecordSpan>,
-}
-
-impl RawPart {
-    pub(crate) fn capacity_bytes(&self) -> usize {
-        self.text.capacity()
-    }
-
-    pub(crate) fn into_part(self, blob: Arc<BlobTag>, room: Option<Room>) -> BlobPart {
-        BlobPart::new(blob, self.first_record, self.text, self.spans, room)
-    }
-}
-
-/// Why the bytes are no whole array.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// It does not begin with `[`: an error page, say.
-    #[error("the blob is no JSON array")]
-    NotAnArray,
-    /// It ends before the array does.
-    #[error("the blob ends in the middle of its array")]
-    Truncated,
-    /// Something follows the array's end.
-    #[error("more bytes follow the array's end")]
-    TrailingBytes,
-}
-
-/// What is wrong with the array as a whole, and the bytes that could not be placed.
-pub(crate) type Broken = (Error, Vec<u8>);
-
-/// Everything that one blob held.
-#[derive(Debug)]
-pub struct Decoded {
-    /// Its records, in order.
-    pub parts: Vec<BlobPart>,
-    /// What is no record.
-    pub undecodable: Vec<Undecodable>,
-    /// What is wrong with the array as a whole. The records before the damage are in `parts` all the same.
-    pub broken: Option<Error>,
-}
-
-/// Reads a whole blob that is in memory already, arriving in `pieces`. For tests and benches: the pipeline reads its
-/// blobs while they arrive.
-#[must_use]
-pub fn decode_blob<'a>(tag: &Arc<BlobTag>, pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
-    let raw = decode_pieces(Limits::PIPELINE, pieces);
-    Decoded {
-        parts: raw
-            .parts
-            .into_iter()
-            .map(|part| part.into_part(Arc::clone(tag), None))
-            .collect(),
-        undecodable: raw.undecodable,
-        broken: raw.broken.map(|(error, _)| error),
-    }
-}
-
-/// Everything that one blob held, its parts not yet tied to a blob.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawDecoded {
-    pub(crate) parts: Vec<RawPart>,
-    pub(crate) undecodable: Vec<Undecodable>,
-    pub(crate) totals: Totals,
-    pub(crate) broken: Option<Broken>,
-}
-
-/// As [`decode_blob`], with limits of its own and for no blob in particular.
-pub(crate) fn decode_pieces<'a>(
-    limits: Limits,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> RawDecoded {
-    let mut decoder = Decoder::with_limits(limits);
-    let mut parts = Vec::new();
-    let mut undecodable = Vec::new();
-    let mut pieces = pieces.into_iter();
-    let mut piece: &[u8] = &[];
-    loop {
-        match decoder.advance() {
-            Advance::Part(part) => parts.push(part),
-            Advance::Grow(bytes) => decoder.grow(bytes),
-            Advance::Broken => break,
-            Advance::Read => {
-                if piece.is_empty() {
-                    match pieces.next() {
-                        Some(next) => piece = next,
-                        None => break,
-                    }
-                }
-                let room = decoder.room();
-                let count = piece.len().min(room.len());
-                room[..count].copy_from_slice(&piece[..count]);
-                decoder.filled(count);
-                piece = &piece[count..];
-            }
-        }
-        undecodable.extend(decoder.take_undecodable());
-    }
-    let (last, totals, broken) = decoder.finish();
-    undecodable.extend(decoder.take_undecodable());
-    parts.extend(last);
-    RawDecoded {
-        parts,
-        undecodable,
-        totals,
-        broken,
-    }
-}
+use crate::json::{self, Walk};
+use crate::skip::Skipper;
+use crate::{Broken, Error, Limits, RawPart, RecordSpan, Totals, Undecodable};
 
 /// Where in the array the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +19,7 @@ enum Place {
 
 /// What [`Decoder::advance`] wants of its caller.
 #[derive(Debug)]
-pub(crate) enum Advance {
+pub enum Advance {
     /// There is room: write more bytes into it.
     Read,
     /// A part is full and leaves; the decoder goes on in a buffer of its own.
@@ -211,7 +33,7 @@ pub(crate) enum Advance {
 /// Reads one blob. The caller writes bytes into [`Decoder::room`], says how many with [`Decoder::filled`], and asks
 /// [`Decoder::advance`] what to do next; at the end of the bytes, [`Decoder::finish`].
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     limits: Limits,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that were written.
@@ -240,26 +62,10 @@ struct Skipping {
     total_bytes: u64,
 }
 
-/// What a blob held, once all its bytes are read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    /// Records that were read.
-    pub(crate) record_count: u64,
-    /// Stretches that were not.
-    pub(crate) undecodable_count: u64,
-    /// Bytes of the records' text.
-    pub(crate) byte_count: u64,
-}
-
 impl Decoder {
-    pub(crate) fn new() -> Self {
-        Self::with_limits(Limits {
-            part_bytes: part_bytes(),
-            ..Limits::PIPELINE
-        })
-    }
-
-    fn with_limits(limits: Limits) -> Self {
+    /// A decoder for one blob.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
         Self {
             limits,
             buffer: vec![0; limits.part_bytes],
@@ -278,18 +84,18 @@ impl Decoder {
     }
 
     /// Where the next bytes go. Empty when the buffer is full: [`Decoder::advance`] then makes room.
-    pub(crate) fn room(&mut self) -> &mut [u8] {
+    pub fn room(&mut self) -> &mut [u8] {
         &mut self.buffer[self.filled..]
     }
 
     /// `count` bytes were written into [`Decoder::room`].
-    pub(crate) fn filled(&mut self, count: usize) {
+    pub fn filled(&mut self, count: usize) {
         self.filled = (self.filled + count).min(self.buffer.len());
     }
 
     /// Reads what is there once the buffer is full. Not before: a record cut off by the end of the bytes is walked
     /// again when more are there, and a full buffer cuts off one in hundreds.
-    pub(crate) fn advance(&mut self) -> Advance {
+    pub fn advance(&mut self) -> Advance {
         if self.filled < self.buffer.len() {
             return Advance::Read;
         }
@@ -308,18 +114,18 @@ impl Decoder {
     }
 
     /// Makes the buffer `bytes` long.
-    pub(crate) fn grow(&mut self, bytes: usize) {
+    pub fn grow(&mut self, bytes: usize) {
         self.buffer.resize(bytes, 0);
     }
 
     /// The undecodable stretches found since the last call.
-    pub(crate) fn take_undecodable(&mut self) -> Vec<Undecodable> {
+    pub fn take_undecodable(&mut self) -> Vec<Undecodable> {
         std::mem::take(&mut self.undecodable)
     }
 
     /// All bytes are written: reads the rest. The last part (if it has records), the totals, and what is wrong with
     /// the array as a whole together with the bytes that could not be placed.
-    pub(crate) fn finish(&mut self) -> (Option<RawPart>, Totals, Option<Broken>) {
+    pub fn finish(&mut self) -> (Option<RawPart>, Totals, Option<Broken>) {
         self.read_elements(true);
         let broken = match (self.error.take(), self.place) {
             (Some(error), _) => Some(error),

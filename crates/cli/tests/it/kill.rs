@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, Running, Simulation, describe};
+use crate::support::{PATIENCE, Running, Simulation, describe, wait_until_all_is_listed_once};
 
 const KILLS: u64 = 20;
 /// So many that the kills end long before the work does, on a fast machine too.
@@ -62,6 +62,9 @@ fn twenty_kills_lose_nothing_and_repeat_only_what_was_under_way() {
     for kill in 0..KILLS {
         let mut collector = Running::start(&mut simulation.run());
         collector.wait_for("status page at");
+        if kill == 0 {
+            wait_until_all_is_listed_once(&simulation.config());
+        }
         // Not a wait for something to happen: the moment itself is what varies.
         std::thread::sleep(Duration::from_millis(next_random(&mut random) % 350));
         assert!(

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -23,6 +23,33 @@ pub(crate) fn program() -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Waits until the ledger of this configuration says of all five content types that they were listed. From then on they are
+/// subscribed to. A process that dies around its first start of a subscription leaves it to the next to find out, and that
+/// one tries again only a quarter of an hour later, which no test has.
+pub(crate) fn wait_until_all_is_listed_once(config: &Path) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let output = program()
+            .args(["status", "--format", "json", "--config"])
+            .arg(config)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+        let view: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let tenants = view["tenants"].as_array().unwrap().iter();
+        let streams = tenants.flat_map(|tenant| tenant["streams"].as_array().unwrap());
+        if streams
+            .filter(|stream| stream["listed_until"].is_string())
+            .count()
+            == 5
+        {
+            return;
+        }
+        assert!(Instant::now() < end, "never listed: {view:#}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A program that runs beside the test and ends with it.

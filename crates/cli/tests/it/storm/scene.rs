@@ -78,7 +78,7 @@ impl Scene {
         scene
     }
 
-    fn config(&self) -> PathBuf {
+    pub(super) fn config(&self) -> PathBuf {
         self.dir.path().join("o365-collector.toml")
     }
 
@@ -246,16 +246,19 @@ impl Scene {
         let mut backfill = Running::start(command.arg("--config").arg(self.config()));
         // It says that once nothing is left to be listed.
         backfill.wait_for("blobs delivered: ");
-        let said = backfill.said();
+        let all_hours = 5 * (BACKLOG.as_secs() / 3600 + 2);
+        let is_complete = backfill
+            .said()
+            .contains(&format!("listed {all_hours} of {all_hours} hours"));
         // It would wait for the blobs that never decode.
         backfill.interrupt();
+        if !is_complete {
+            backfill.wait_for("was not listed to the end");
+        }
+        let said = backfill.said();
         let (_, status) = backfill.finish();
         assert_eq!(status.code(), Some(1));
-        let all_hours = 5 * (BACKLOG.as_secs() / 3600 + 2);
-        (
-            said.contains(&format!("listed {all_hours} of {all_hours} hours")),
-            said,
-        )
+        (is_complete, said)
     }
 
     /// The hour in which the oldest blob was created.

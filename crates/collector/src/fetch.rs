@@ -12,7 +12,7 @@ use decode::{Advance, Decoder, Limits, PART_BYTES, Totals, Undecodable};
 use ledger::{Ledger, quarantined_item_of};
 
 use self::source::Source;
-use crate::memory::{Memory, Room, part_bytes};
+use crate::memory::{Memory, Reader, part_bytes};
 use crate::microsoft::{self, Microsoft, is_gzip};
 use crate::quarantine::{Full, NoRoom, ROOM_AGAIN};
 use crate::record::{BlobPart, BlobTag};
@@ -107,9 +107,9 @@ pub(crate) async fn fetch_blob(
     memory: &Memory,
     outlet: &mut impl Outlet,
 ) -> Result<Fetched, Error> {
-    let mut room = memory.part().await;
+    let mut reader = memory.reader().await;
     let mut source = match quarantined_item_of(uri) {
-        Some(item) => from_quarantine(ledger, item, memory, &mut room).await?,
+        Some(item) => from_quarantine(ledger, item, &mut reader).await?,
         None => {
             let opened = microsoft.open_blob(tag.content_type, uri).await?;
             let (head, body) = opened.into_parts();
@@ -127,12 +127,13 @@ pub(crate) async fn fetch_blob(
                 count => decoder.filled(count),
             },
             Advance::Part(part) => {
-                let full = std::mem::replace(&mut room, memory.part().await);
-                outlet.part(BlobPart::new(Arc::clone(tag), part, Some(full)));
+                let room = reader.part(part.capacity_bytes(), decoder.buffer_bytes());
+                outlet.part(BlobPart::new(Arc::clone(tag), part, Some(room)));
                 set_aside(&mut decoder, outlet).await?;
+                reader.grow(decoder.buffer_bytes()).await;
             }
             Advance::Grow(bytes) => {
-                memory.oversize(&mut room).await;
+                reader.grow(bytes).await;
                 decoder.grow(bytes);
             }
             Advance::Broken => break,
@@ -141,7 +142,7 @@ pub(crate) async fn fetch_blob(
     let (part, totals, broken) = decoder.finish();
     set_aside(&mut decoder, outlet).await?;
     let last_part = part.map(|part| {
-        room.shrink(part.capacity_bytes());
+        let room = reader.last_part(part.capacity_bytes());
         BlobPart::new(Arc::clone(tag), part, Some(room))
     });
     Ok(Fetched {
@@ -157,8 +158,7 @@ pub(crate) async fn fetch_blob(
 async fn from_quarantine(
     ledger: &dyn Ledger,
     item: u64,
-    memory: &Memory,
-    room: &mut Room,
+    reader: &mut Reader,
 ) -> Result<Source, Error> {
     let gone = Error::NotInQuarantine { item };
     let Some(before) = item.checked_sub(1) else {
@@ -169,7 +169,7 @@ async fn from_quarantine(
         return Err(gone);
     };
     if known.byte_count > PART_BYTES as u64 {
-        memory.oversize(room).await;
+        reader.oversize().await;
     }
     let Some(bytes) = ledger.quarantined_bytes(item).await? else {
         return Err(gone);

@@ -1,5 +1,11 @@
-//! The bound on memory: blobs' text in flight is counted here before it is read, and given back when the last sink
-//! lets go of it. When it is used up, fetching waits, the socket fills, and Microsoft's end of the connection waits too.
+//! The bound on memory. What is in flight is counted here before it exists: a blob's text before it is read, what a sink
+//! makes of it before it is made. When there is no room, fetching waits, the socket fills, and Microsoft's end of the
+//! connection waits too.
+//!
+//! Nobody waits in a circle. Text is read by *readers* and let go of by *sinks*. All that readers hold fits one half of the
+//! store and all that sinks have under way fits the other, so what a reader waits for is held by batches that wait for no
+//! reader. A reader that holds a first piece may wait to become one of those that read whole parts; these wait for nobody
+//! with a first piece. What sinks encode comes out of a store of its own, which belongs to one sink alone.
 
 use std::sync::Arc;
 
@@ -16,66 +22,71 @@ pub(crate) fn part_bytes() -> usize {
 
 /// A permit stands for this many bytes.
 const UNIT_BYTES: usize = 1024;
+/// What a blob in flight takes besides its text: its lease, its address, its state at each sink.
+const BESIDES_BYTES: usize = 2 * 1024;
+/// What a reader takes besides its text while it waits for Microsoft: a connection with its buffers, TLS, the inflater.
+const CONNECTION_BYTES: usize = 64 * 1024;
 
 /// The memory that all blobs in flight share.
 #[derive(Debug, Clone)]
 pub struct Memory {
-    units: Arc<Semaphore>,
-    total_units: usize,
+    text: Arc<Semaphore>,
+    text_units: usize,
+    /// Those who read more than a first piece, each up to a part.
+    growing: Arc<Semaphore>,
     /// One record larger than a part at a time, on top of the rest: if such records came out of the same store,
     /// two of them could each hold half of what the other waits for.
     oversize: Arc<Semaphore>,
+    max_readers: usize,
+    encoded_bytes: usize,
 }
 
 impl Memory {
-    /// A store of a third of `max_bytes`; the rest is for what the sinks make of the records (their encoded and
-    /// compressed forms), for buffers of connections and for the ledger.
+    /// Of `max_bytes`, a quarter is for text, a quarter for the connections of those who read and a sixth for what sinks
+    /// make of the text. The rest is for the program itself: its code, the ledger's cache, what an allocator leaves unused.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        let total_units = (max_bytes / 3 / UNIT_BYTES).max(4 * part_bytes() / UNIT_BYTES);
+        let part_units = units_of(part_bytes());
+        let text_units = (max_bytes / 4 / UNIT_BYTES).max(4 * part_units);
+        // Of the readers' half, one half each for those with a first piece and those with a part.
+        let growing = (text_units / 4 / part_units).max(1);
+        let first_pieces = (text_units / 2 - growing * part_units) / units_of(first_bytes());
         Self {
-            units: Arc::new(Semaphore::new(total_units)),
-            total_units,
+            text: Arc::new(Semaphore::new(text_units)),
+            text_units,
+            growing: Arc::new(Semaphore::new(growing)),
             oversize: Arc::new(Semaphore::new(1)),
+            max_readers: first_pieces.min(max_bytes / 4 / CONNECTION_BYTES).max(2),
+            encoded_bytes: max_bytes / 6,
         }
     }
 
-    /// How many blobs may be read at once, wanting `max_concurrent`. Each holds a part's worth while it waits for
-    /// another, so at most half of the store may be held that way, or all of them could wait for each other.
+    /// How many blobs may be read at once, wanting `max_concurrent`.
     #[must_use]
     pub fn concurrent_reads(&self, max_concurrent: usize) -> usize {
-        max_concurrent
-            .min(self.total_units / 2 / (part_bytes() / UNIT_BYTES))
-            .max(1)
+        max_concurrent.min(self.max_readers).max(1)
     }
 
-    /// Room for one part's buffer.
+    /// Room for the first piece of a blob. There must be no more readers than [`Memory::concurrent_reads`] tells.
     ///
     /// # If interrupted
     /// Nothing is held.
-    pub async fn part(&self) -> Room {
-        let units = u32::try_from(part_bytes() / UNIT_BYTES).expect("a part is far under 4 TiB");
-        let units = Arc::clone(&self.units)
-            .acquire_many_owned(units)
-            .await
-            .expect("the semaphore is never closed");
-        Room {
-            units,
+    pub(crate) async fn reader(&self) -> Reader {
+        Reader {
+            memory: self.clone(),
+            first: self.acquire(units_of(first_bytes())).await,
+            rest: None,
+            growing: None,
             oversize: None,
         }
     }
 
-    /// Lets the buffer in `room` grow past a part's size.
-    ///
-    /// # If interrupted
-    /// `room` is as it was.
-    pub async fn oversize(&self, room: &mut Room) {
-        if room.oversize.is_none() {
-            let permit = Arc::clone(&self.oversize)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
-            room.oversize = Some(permit);
+    async fn acquire(&self, units: usize) -> Room {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let units = Arc::clone(&self.text).acquire_many_owned(units);
+        Room {
+            units: units.await.expect("the semaphore is never closed"),
+            _oversize: None,
         }
     }
 
@@ -83,59 +94,192 @@ impl Memory {
     /// hang could hold so much that there is no room to read for the others.
     #[must_use]
     pub fn share(&self, sink_count: usize) -> usize {
-        self.total_units / 2 / sink_count.max(1) * UNIT_BYTES
+        self.text_units / 2 / sink_count.max(1) * UNIT_BYTES
+    }
+
+    /// What one of `sink_count` sinks may make of the text at once. It is that sink's alone: one that hangs keeps nothing
+    /// from the others.
+    #[must_use]
+    pub(crate) fn encoding(&self, sink_count: usize) -> Encoding {
+        let bytes = (self.encoded_bytes / sink_count.max(1)).max(part_bytes());
+        Encoding {
+            units: Arc::new(Semaphore::new(units_of(bytes))),
+            total_units: units_of(bytes),
+            oversize: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Bytes of text that may be held, one oversized record not counted.
     #[cfg(test)]
     pub(crate) fn total_bytes(&self) -> usize {
-        self.total_units * UNIT_BYTES
+        self.text_units * UNIT_BYTES
     }
 
     /// Bytes held at this moment.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        (self.total_units - self.units.available_permits().min(self.total_units)) * UNIT_BYTES
+        (self.text_units - self.text.available_permits().min(self.text_units)) * UNIT_BYTES
     }
 }
 
-/// A part's worth of the store. Dropping it gives it back.
+fn first_bytes() -> usize {
+    decode::first_bytes(part_bytes())
+}
+
+fn units_of(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT_BYTES).max(1)
+}
+
+/// Whoever reads a blob, and what is held for its buffer.
 #[derive(Debug)]
-pub struct Room {
-    units: OwnedSemaphorePermit,
+pub(crate) struct Reader {
+    memory: Memory,
+    /// Held to the end of the blob, also while the buffer is a larger one: in it begins what follows a part.
+    first: Room,
+    /// What holds the buffer, when it is larger than a first piece.
+    rest: Option<Room>,
+    /// The right to that.
+    growing: Option<OwnedSemaphorePermit>,
+    /// The right to be longer than a part, which leaves with the piece that is.
     oversize: Option<OwnedSemaphorePermit>,
 }
 
+impl Reader {
+    /// Lets the buffer grow to `bytes`.
+    ///
+    /// # If interrupted
+    /// What is held is held on, and may be more than before.
+    pub(crate) async fn grow(&mut self, bytes: usize) {
+        if bytes <= first_bytes() {
+            return;
+        }
+        if self.growing.is_none() {
+            let growing = Arc::clone(&self.memory.growing).acquire_owned();
+            self.growing = Some(growing.await.expect("the semaphore is never closed"));
+        }
+        let wanted = units_of(bytes.min(part_bytes()));
+        let held = self.rest.as_ref().map_or(0, Room::units);
+        if wanted > held {
+            let more = self.memory.acquire(wanted - held).await;
+            match &mut self.rest {
+                Some(rest) => rest.units.merge(more.units),
+                None => self.rest = Some(more),
+            }
+        }
+        if bytes > part_bytes() {
+            self.oversize().await;
+        }
+    }
+
+    /// Lets one piece of text be longer than a part.
+    ///
+    /// # If interrupted
+    /// Nothing is held that was not before.
+    pub(crate) async fn oversize(&mut self) {
+        if self.oversize.is_none() {
+            let permit = Arc::clone(&self.memory.oversize).acquire_owned();
+            self.oversize = Some(permit.await.expect("the semaphore is never closed"));
+        }
+    }
+
+    /// The room of the buffer, which leaves as a part of `part_bytes`; the blob goes on in a buffer of `buffer_bytes`.
+    pub(crate) fn part(&mut self, part_bytes: usize, buffer_bytes: usize) -> Room {
+        let mut room = self.rest.take().expect("a first piece is no whole part");
+        if buffer_bytes > first_bytes() {
+            let divided = room.units().saturating_sub(units_of(part_bytes));
+            self.rest = room.units.split(divided).map(|units| Room {
+                units,
+                _oversize: None,
+            });
+        } else {
+            // Blobs of many parts take turns with the others, part by part.
+            self.growing = None;
+        }
+        room._oversize = self.oversize.take();
+        room
+    }
+
+    /// The room of the last part, of `part_bytes`.
+    pub(crate) fn last_part(self, part_bytes: usize) -> Room {
+        let mut room = self.rest.unwrap_or(self.first);
+        room.shrink(part_bytes + BESIDES_BYTES);
+        room._oversize = self.oversize;
+        room
+    }
+}
+
+/// Room for text. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Room {
+    units: OwnedSemaphorePermit,
+    _oversize: Option<OwnedSemaphorePermit>,
+}
+
 impl Room {
-    /// Gives back what a part of `bytes` does not need.
-    pub fn shrink(&mut self, bytes: usize) {
-        let needed = bytes.div_ceil(UNIT_BYTES).max(1);
-        if let Some(surplus) = self.units.num_permits().checked_sub(needed) {
+    fn units(&self) -> usize {
+        self.units.num_permits()
+    }
+
+    /// Bytes that are held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.units() * UNIT_BYTES
+    }
+
+    /// Gives back what `bytes` do not need.
+    fn shrink(&mut self, bytes: usize) {
+        if let Some(surplus) = self.units().checked_sub(units_of(bytes)) {
+            drop(self.units.split(surplus));
+        }
+    }
+}
+
+/// Where one sink counts what it makes of the text.
+#[derive(Debug, Clone)]
+pub(crate) struct Encoding {
+    units: Arc<Semaphore>,
+    total_units: usize,
+    /// Whatever would not leave room for anything else: one at a time, on top of the rest.
+    oversize: Arc<Semaphore>,
+}
+
+impl Encoding {
+    /// Room for `bytes`. Whoever waits here must hold no other room of the same sink.
+    ///
+    /// # If interrupted
+    /// Nothing is held.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Encoded {
+        let units = units_of(bytes);
+        let is_oversize = units > self.total_units;
+        let (store, permits) = match is_oversize {
+            true => (&self.oversize, 1),
+            false => (&self.units, u32::try_from(units).unwrap_or(u32::MAX)),
+        };
+        let permit = Arc::clone(store).acquire_many_owned(permits).await;
+        Encoded {
+            units: permit.expect("the semaphore is never closed"),
+            is_oversize,
+        }
+    }
+}
+
+/// Room for what a sink makes of the text. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    units: OwnedSemaphorePermit,
+    is_oversize: bool,
+}
+
+impl Encoded {
+    /// Gives back what `bytes` do not need.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if self.is_oversize {
+            return;
+        }
+        if let Some(surplus) = self.units.num_permits().checked_sub(units_of(bytes)) {
             drop(self.units.split(surplus));
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use decode::PART_BYTES;
-
-    #[tokio::test]
-    async fn a_small_part_gives_back_what_it_does_not_need() {
-        let memory = Memory::new(8 * 1024 * 1024);
-        let mut room = memory.part().await;
-        assert_eq!(memory.held_bytes(), PART_BYTES);
-        room.shrink(1_500);
-        assert_eq!(memory.held_bytes(), 2 * UNIT_BYTES);
-        drop(room);
-        assert_eq!(memory.held_bytes(), 0);
-    }
-
-    #[test]
-    fn readers_never_hold_more_than_half() {
-        assert_eq!(Memory::new(64 * 1024 * 1024).concurrent_reads(16), 16);
-        assert_eq!(Memory::new(64 * 1024 * 1024).concurrent_reads(1_000), 21);
-        assert_eq!(Memory::new(0).concurrent_reads(16), 2);
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use decode::{FieldSpan, RawPart, RecordSpan};
 use jiff::Timestamp;
 use ledger::{LeaseKey, PartKey};
 
-use crate::memory::Room;
+use crate::memory::{Encoded, Encoding, Room};
 
 /// Which blob a record came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct BlobPart {
     text: Vec<u8>,
     spans: Vec<RecordSpan>,
     /// Held until the last sink lets go of the part: this is what bounds memory.
-    _memory: Option<Room>,
+    memory: Option<Room>,
 }
 
 impl BlobPart {
@@ -48,7 +48,7 @@ impl BlobPart {
             key,
             text: part.text,
             spans: part.spans,
-            _memory: memory,
+            memory,
         }
     }
 
@@ -74,6 +74,11 @@ impl BlobPart {
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.text.len()
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.memory.as_ref().map_or(self.text.len(), Room::bytes)
     }
 
     /// The records from `from` (an index into the part) on.
@@ -172,6 +177,8 @@ pub struct Batch {
     left_out: Arc<[usize]>,
     /// How many of the others at the batch's head are out already, when an earlier try got part of the way.
     skip: usize,
+    /// Where what the sink makes of it is counted; nothing where memory is not bounded.
+    encoding: Option<Encoding>,
 }
 
 impl Batch {
@@ -184,6 +191,26 @@ impl Batch {
             parts,
             left_out: Arc::default(),
             skip: 0,
+            encoding: None,
+        }
+    }
+
+    /// The same batch, of which what its sink makes is counted in `encoding`.
+    #[must_use]
+    pub(crate) fn counted_in(mut self, encoding: &Encoding) -> Self {
+        self.encoding = Some(encoding.clone());
+        self
+    }
+
+    /// Waits for room for `bytes` that a sink is about to make of these records. To be dropped when they are gone, and
+    /// before more is asked for.
+    ///
+    /// # If interrupted
+    /// Nothing is held.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Option<Encoded> {
+        match &self.encoding {
+            Some(encoding) => Some(encoding.reserve(bytes).await),
+            None => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::json::{self, Walk};
 use crate::skip::Skipper;
-use crate::{Broken, Error, Limits, RawPart, RecordSpan, Totals, Undecodable};
+use crate::{Broken, Error, Limits, RawPart, RecordSpan, Totals, Undecodable, first_bytes};
 
 /// Where in the array the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,8 @@ pub enum Advance {
     Read,
     /// A part is full and leaves; the decoder goes on in a buffer of its own.
     Part(RawPart),
-    /// One record is larger than the buffer, which will grow to this many bytes when [`Decoder::grow`] is called.
+    /// The buffer is to grow to this many bytes, by a call of [`Decoder::grow`]: up to a part's size as the blob turns out to
+    /// be longer, and past it for a record that is.
     Grow(usize),
     /// The bytes are no array; more of them would not help.
     Broken,
@@ -68,7 +69,7 @@ impl Decoder {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            buffer: vec![0; limits.part_bytes],
+            buffer: Vec::new(),
             filled: 0,
             read: 0,
             spans: Vec::new(),
@@ -99,6 +100,15 @@ impl Decoder {
         if self.filled < self.buffer.len() {
             return Advance::Read;
         }
+        let part_bytes = self.limits.part_bytes;
+        if self.buffer.len() < part_bytes {
+            // What goes on behind a first part is long.
+            let wanted = match self.first_record {
+                0 => (self.buffer.len() * 2).max(first_bytes(part_bytes)),
+                _ => part_bytes,
+            };
+            return Advance::Grow(wanted.min(part_bytes));
+        }
         self.read_elements(false);
         if self.error.is_some() {
             return Advance::Broken;
@@ -115,7 +125,15 @@ impl Decoder {
 
     /// Makes the buffer `bytes` long.
     pub fn grow(&mut self, bytes: usize) {
+        self.buffer
+            .reserve_exact(bytes.saturating_sub(self.buffer.len()));
         self.buffer.resize(bytes, 0);
+    }
+
+    /// How long the buffer is.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// The undecodable stretches found since the last call.
@@ -144,8 +162,11 @@ impl Decoder {
         });
         let part = (!self.spans.is_empty()).then(|| {
             let mut part = self.cut();
-            // A small blob leaves most of its buffer unused, and waits for its batch: hold what it needs only.
-            part.text.shrink_to_fit();
+            // It waits for its batch: hold what it needs only. Copied, as a buffer that is cut short where it lies leaves a
+            // hole which fits nothing.
+            if part.text.capacity() > part.text.len() {
+                part.text = part.text.as_slice().into();
+            }
             part
         });
         let totals = Totals {
@@ -158,12 +179,20 @@ impl Decoder {
 
     /// Takes the records read so far out as a part; what is not read yet moves to a buffer of its own.
     fn cut(&mut self) -> RawPart {
-        let mut next = vec![0; self.limits.part_bytes.max(self.filled - self.read)];
         let rest = &self.buffer[self.read..self.filled];
+        let first_bytes = first_bytes(self.limits.part_bytes);
+        let mut next = match rest.len() {
+            0 => Vec::new(),
+            len => vec![0; len.max(first_bytes)],
+        };
         next[..rest.len()].copy_from_slice(rest);
         self.filled = rest.len();
         let mut text = std::mem::replace(&mut self.buffer, next);
         text.truncate(self.read);
+        if self.filled > first_bytes {
+            // The memory that a long record's head has taken is its own.
+            text.shrink_to_fit();
+        }
         self.read = 0;
         let first_record = self.first_record;
         self.first_record = self.record_count;

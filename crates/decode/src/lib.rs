@@ -21,6 +21,16 @@ pub use decoder::{Advance, Decoder};
 /// sink has already taken are not recognized once and are delivered to it again.
 pub const PART_BYTES: usize = 512 * 1024;
 
+/// How much room a blob gets before it is known to need more: most blobs are small, and a buffer's size says nothing about
+/// where parts are cut.
+pub const FIRST_BYTES: usize = 8 * 1024;
+
+/// The first buffer where parts have at most so many bytes: never a whole part, as who has a whole part's room is counted.
+#[must_use]
+pub fn first_bytes(part_bytes: usize) -> usize {
+    FIRST_BYTES.min(part_bytes / 2).max(1)
+}
+
 /// The longest record that is read whole. Microsoft's are some kilobytes, the largest ever seen under 20 MB. Past it a
 /// record is set apart with its first [`KEPT_BYTES`].
 pub const MAX_RECORD_BYTES: usize = 32 * 1024 * 1024;

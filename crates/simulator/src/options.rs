@@ -80,7 +80,7 @@ pub struct UnknownContentType;
 pub struct Options {
     /// Two simulators with the same seed, corpus and `start_at` serve the same bytes.
     pub seed: u64,
-    /// How many tenants share the records equally. At least 1, at most 1,000.
+    /// How many tenants share the records equally. At least 1, at most 10,000.
     pub tenants: usize,
     /// The content types that have records, at least one.
     pub content_types: Vec<ContentType>,

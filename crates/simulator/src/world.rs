@@ -275,8 +275,8 @@ fn check(options: &Options) -> Result<(), Error> {
             reason: reason.to_owned(),
         })
     };
-    if !(1..=1000).contains(&options.tenants) {
-        return refuse("tenants", "not from 1 to 1,000");
+    if !(1..=10_000).contains(&options.tenants) {
+        return refuse("tenants", "not from 1 to 10,000");
     }
     if options.content_types.is_empty() {
         return refuse("content_types", "empty");

@@ -23,7 +23,7 @@ pub(super) struct Held(Arc<AtomicUsize>, usize);
 
 impl Held {
     pub(super) fn new(bytes: &Arc<AtomicUsize>, batch: &[LaneItem]) -> Self {
-        let held = batch.iter().map(|item| item.part.text_bytes()).sum();
+        let held = batch.iter().map(|item| item.part.held_bytes()).sum();
         bytes.fetch_add(held, Ordering::Relaxed);
         Self(Arc::clone(bytes), held)
     }

@@ -26,6 +26,7 @@ use super::repeats::{Claim, Claims, Repeats, distinct_of, keys_of};
 use super::settle::Settler;
 use super::withheld::{Refusals, refusals_by_part};
 use crate::clock::Clock;
+use crate::memory::Encoding;
 #[cfg(test)]
 use crate::planted::{self, Bug};
 use crate::quarantine::{Bound, ROOM_AGAIN};
@@ -57,6 +58,8 @@ pub(super) struct Lane {
     pub(super) hurry: CancellationToken,
     /// How much text may be under way to the sink, if it is more than one batch.
     pub(super) share_bytes: usize,
+    /// Where what the sink makes of the text is counted.
+    pub(super) encoding: Encoding,
     /// For how long a record that the sink took is not given to it again. Nothing: records are not looked at singly.
     pub(super) dedupe: Option<Duration>,
     /// The ids under way, where records are looked at singly.
@@ -244,7 +247,7 @@ impl Lane {
         if planted::has(Bug::AcknowledgesBeforeSending) {
             self.acknowledge_unsent(items).await;
         }
-        let batch = Batch::new(first.part.blob().tenant, parts);
+        let batch = Batch::new(first.part.blob().tenant, parts).counted_in(&self.encoding);
         let all_count = batch.record_count();
         let repeats = match keys {
             Some(keys) => self.repeats(keys, now).await?,

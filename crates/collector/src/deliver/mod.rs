@@ -186,6 +186,7 @@ impl Deliverer {
                 live: self.live.clone(),
                 hurry: hurry.clone(),
                 share_bytes: self.memory.share(self.sinks.len()),
+                encoding: self.memory.encoding(self.sinks.len()),
                 dedupe: self.dedupe,
                 claims: Claims::default(),
             });

@@ -41,12 +41,14 @@ impl Pipeline {
                 blob_count: bucket.blob_count,
             });
         }
+        let mut settled = settled_counts(&summary);
         for tenant in &self.tenants {
             let id = tenant.microsoft.tenant();
             let per_minute = tenant.microsoft.budget().per_minute();
             telemetry::budget_per_minute(id, per_minute);
             let waiting = waiting.remove(&id).unwrap_or_default();
-            self.look_ahead_for(id, settled_count(&summary, id), &waiting, per_minute);
+            let settled = settled.remove(&id).unwrap_or_default();
+            self.look_ahead_for(id, settled, &waiting, per_minute);
         }
     }
 
@@ -78,18 +80,17 @@ impl Pipeline {
     }
 }
 
-/// Blobs of the tenant that came to an end, whatever end.
-fn settled_count(summary: &Summary, tenant: TenantId) -> u64 {
-    summary
-        .streams
-        .iter()
-        .filter(|stream| stream.tenant == tenant)
-        .map(|stream| {
-            stream
-                .delivered_count
-                .saturating_add(stream.quarantined_count)
-                .saturating_add(stream.expired_count)
-                .saturating_add(stream.dropped_count)
-        })
-        .fold(0, u64::saturating_add)
+/// Blobs that came to an end, whatever end, of each tenant.
+fn settled_counts(summary: &Summary) -> BTreeMap<TenantId, u64> {
+    let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+    for stream in &summary.streams {
+        let settled = stream
+            .delivered_count
+            .saturating_add(stream.quarantined_count)
+            .saturating_add(stream.expired_count)
+            .saturating_add(stream.dropped_count);
+        let count = counts.entry(stream.tenant).or_default();
+        *count = count.saturating_add(settled);
+    }
+    counts
 }

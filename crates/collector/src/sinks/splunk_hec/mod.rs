@@ -124,6 +124,10 @@ impl SplunkHecSink {
     }
 
     async fn post(&self, batch: &Batch, records: Range<usize>) -> Result<Outcome, Error> {
+        let text_bytes = batch.text_bytes().min(self.max_batch_bytes);
+        let longest = batch.records().skip(records.start).take(records.len());
+        let longest = longest.map(|record| record.text().len()).max();
+        let mut room = batch.reserve(text_bytes.max(longest.unwrap_or(0))).await;
         let (batch, encoder) = (batch.clone(), Arc::clone(&self.encoder));
         // Compression of half a mebibyte takes milliseconds, too long for a thread that others share.
         let body = tokio::task::spawn_blocking(move || encoder.encode(&batch, records));
@@ -134,6 +138,9 @@ impl SplunkHecSink {
                 Err(_cancelled) => std::future::pending().await,
             },
         };
+        if let Some(room) = &mut room {
+            room.shrink(body.len());
+        }
         let mut request = self.request(&self.event_uri, body);
         request
             .headers_mut()

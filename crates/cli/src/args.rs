@@ -233,6 +233,15 @@ pub(crate) struct SimulateArgs {
     /// Make and compress every blob before the start, so that serving costs next to nothing. For measuring.
     #[arg(long)]
     pub(crate) prepare: bool,
+    /// Sinks take what they are given without a look at it, and there is no verdict. For measuring.
+    #[arg(long, conflicts_with_all = ["check_file", "until_delivered"])]
+    pub(crate) no_check: bool,
+    /// Keep every answer back for so many milliseconds.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) latency_ms: u64,
+    /// Keep the answers of Alert Logic and Splunk back for so many milliseconds, in place of --latency-ms.
+    #[arg(long, value_name = "N")]
+    pub(crate) sink_latency_ms: Option<u64>,
     /// The form of the verdict.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

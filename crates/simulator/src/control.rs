@@ -35,6 +35,11 @@ pub(crate) fn answer(world: &World, path: &str, call: &Call) -> Reply {
         (&Method::GET, "requests") => shown(&world.requests.snapshot()),
         (&Method::GET, "check_ins") => shown(&world.alertlogic.check_ins()),
         (&Method::GET, "transcript") => shown(&world.transcript.exchanges()),
+        (&Method::GET, "measured") => shown(&world.measured.moments()),
+        (&Method::DELETE, "measured") => {
+            world.measured.clear();
+            json(StatusCode::OK, &json!({}))
+        }
         (&Method::DELETE, "transcript") => {
             world.transcript.clear();
             json(StatusCode::OK, &json!({}))

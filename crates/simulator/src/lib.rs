@@ -23,6 +23,7 @@ mod faults;
 mod functions_host;
 mod hec;
 mod http;
+mod measured;
 mod microsoft;
 mod options;
 mod plan;

@@ -141,6 +141,11 @@ pub struct Options {
     pub expiration_days: u32,
     /// Waited before every answer, in real time.
     pub latency: Option<Duration>,
+    /// Waited before every answer of a sink's in place of `latency`, in real time.
+    pub sink_latency: Option<Duration>,
+    /// Whether sinks look at what they are given. When false they take everything unread and count bodies only, which
+    /// leaves the machine to a collector that is being measured; there is no verdict then.
+    pub check_sinks: bool,
     /// What goes wrong on purpose.
     pub storm: Option<Storm>,
     /// Alert Logic's side.
@@ -191,6 +196,8 @@ impl Default for Options {
             newer_time_code: true,
             expiration_days: 7,
             latency: None,
+            sink_latency: None,
+            check_sinks: true,
             storm: None,
             alertlogic: AlertLogicOptions::default(),
             hec: HecOptions::default(),

@@ -179,7 +179,7 @@ async fn answer(
     if let Some(path) = call.path.strip_prefix("/_simulator/") {
         return Ok(finish(world, control::answer(world, path, &call)));
     }
-    if let Some(latency) = world.faults.latency() {
+    if let Some(latency) = latency(world, service) {
         tokio::time::sleep(latency).await;
     }
     if is_leak(world, service, &call) {
@@ -239,6 +239,15 @@ async fn answer(
         .transcript
         .note(world, service, kind, &call, reply.status.as_u16());
     Ok(finish(world, reply))
+}
+
+/// How long every answer of this service is kept back.
+fn latency(world: &World, service: Service) -> Option<Duration> {
+    let of_sink = match service {
+        Service::AlertLogic | Service::Hec => world.options.sink_latency,
+        _ => None,
+    };
+    of_sink.or_else(|| world.faults.latency())
 }
 
 /// What the storm has for this request.

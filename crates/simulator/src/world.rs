@@ -13,6 +13,7 @@ use crate::faults::requests::Weather;
 use crate::faults::storm::SinkKind;
 use crate::faults::{FaultPlan, Storm, content};
 use crate::hec::Hec;
+use crate::measured::Measured;
 use crate::microsoft::Microsoft;
 use crate::microsoft::feed::{Prepared, prepare};
 use crate::microsoft::records::Records;
@@ -54,6 +55,7 @@ pub(crate) struct World {
     pub(crate) requests: RequestLog,
     pub(crate) transcript: Transcript,
     pub(crate) counters: Counters,
+    pub(crate) measured: Measured,
     pub(crate) microsoft: Microsoft,
     pub(crate) alertlogic: AlertLogic,
     pub(crate) hec: Hec,
@@ -128,6 +130,7 @@ impl World {
             requests: RequestLog::default(),
             transcript: Transcript::default(),
             counters: Counters::default(),
+            measured: Measured::default(),
             at_alertlogic: Deliveries::new("alertlogic", Some(SinkKind::AlertLogic), total),
             at_hec: Deliveries::new("splunk_hec", Some(SinkKind::Hec), total),
             options,
@@ -224,6 +227,21 @@ impl World {
             ingest_bytes: get(&self.counters.ingest_bytes),
             ingest_connections: get(&self.counters.ingest_connections),
             hec_connections: get(&self.counters.hec_connections),
+        }
+    }
+
+    /// Measures how long blobs took whose last records these are. Only of those that appear while the simulator runs:
+    /// what is there from the start waits its turn, which says nothing.
+    pub(crate) fn note_taken(&self, sink: &'static str, records: &[u32]) {
+        if self.options.live_records_per_sec.is_none() {
+            return;
+        }
+        let now_ms = self.now_ms();
+        for blob in records
+            .iter()
+            .filter_map(|&record| self.plan.blob_of(record))
+        {
+            self.measured.note_taken(sink, blob, now_ms);
         }
     }
 

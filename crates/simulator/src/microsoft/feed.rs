@@ -359,6 +359,7 @@ pub(crate) fn blob(world: &Arc<World>, tenant: usize, call: &Call) -> Reply {
             .fetch_add(u64::from(blob.count), Ordering::Relaxed);
     }
     world.counters.blob_requests.fetch_add(1, Ordering::Relaxed);
+    world.measured.note_blob(now_ms);
     if blob.is_huge {
         return huge::reply_of(Arc::clone(world), at, accepts_gzip);
     }

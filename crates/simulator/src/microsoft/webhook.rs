@@ -16,8 +16,8 @@ use crate::plan::region;
 use crate::world::World;
 use crate::{ContentType, RequestKind};
 
-/// How often the simulator looks for something to push.
-const TICK: Duration = Duration::from_millis(50);
+/// How often the simulator looks for something to push: no more than a small part of what a collector takes.
+const TICK: Duration = Duration::from_millis(10);
 /// How long a webhook may take to answer. Not documented; one public receiver assumes this.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Notifications in one call, at most. Not documented.
@@ -80,6 +80,8 @@ pub(crate) async fn validate(world: &World, webhook: &Webhook) -> Result<(), &'s
 /// Pushes what becomes available until the token is cancelled.
 pub(crate) async fn run(world: Arc<World>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
+    // A round may take long. Rounds that were missed are not caught up with.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

@@ -1,0 +1,126 @@
+//! What it costs to have nothing to do: CPU and memory of a collector that polls and finds nothing, the same with very many
+//! tenants, and how soon it is ready when its ledger is old.
+
+use std::time::{Duration, Instant};
+
+use benches::microsoft::Config;
+
+use crate::args::{Common, Idle, Sink, folder};
+use crate::collector::{Collector, Setup};
+use crate::goals::Goals;
+use crate::old_ledger::OldLedger;
+use crate::simulator::{Options, Simulator};
+
+/// Until the first listings, registration and the like are over.
+const SETTLED: Duration = Duration::from_secs(10);
+
+pub(crate) fn measure(common: &Common, idle: &Idle, goals: &mut Goals) -> anyhow::Result<()> {
+    few(common, idle, goals)?;
+    if idle.tenants > 0 {
+        many(common, idle, goals)?;
+    }
+    if idle.blobs > 0 {
+        old(common, idle, goals)?;
+    }
+    Ok(())
+}
+
+fn simulator(common: &Common, tenants: u64) -> anyhow::Result<Simulator> {
+    let options = Options {
+        records: 0,
+        records_per_blob: 100,
+        tenants,
+        ..Options::default()
+    };
+    Simulator::start(common, &options)
+}
+
+fn few(common: &Common, idle: &Idle, goals: &mut Goals) -> anyhow::Result<()> {
+    let simulator = simulator(common, 1)?;
+    let collector = Collector::start(common, &simulator, Setup::new(Sink::Alertlogic))?;
+    std::thread::sleep(SETTLED);
+    let (before, started) = (collector.process.cpu_seconds()?, Instant::now());
+    std::thread::sleep(Duration::from_secs(idle.seconds));
+    let cpu = collector.process.cpu_seconds()? - before;
+    let percent = cpu / started.elapsed().as_secs_f64() * 100.0;
+    let (resident, peak) = (
+        collector.process.resident_mib()?,
+        collector.process.peak_mib()?,
+    );
+    println!(
+        "\nidle: one tenant, five content types polled each minute: {percent:.3} % of a core over {} s, \
+         {resident:.1} MiB resident, {peak:.1} MiB at most",
+        idle.seconds
+    );
+    goals.at_most("idle: part of a core", percent, 0.1, " %");
+    goals.at_most("idle: resident memory", resident, 25.0, " MiB");
+    collector.end()
+}
+
+fn many(common: &Common, idle: &Idle, goals: &mut Goals) -> anyhow::Result<()> {
+    let simulator = simulator(common, idle.tenants)?;
+    // One hour back: the first listing of a day would be what is measured.
+    let setup = Setup::new(Sink::Alertlogic).set("poll", "lookback_hours", 1);
+    let collector = Collector::start(common, &simulator, setup)?;
+    std::thread::sleep(SETTLED);
+    let (before, started) = (collector.process.cpu_seconds()?, Instant::now());
+    std::thread::sleep(Duration::from_secs(idle.seconds));
+    let cpu = collector.process.cpu_seconds()? - before;
+    let percent = cpu / started.elapsed().as_secs_f64() * 100.0;
+    let (resident, peak) = (
+        collector.process.resident_mib()?,
+        collector.process.peak_mib()?,
+    );
+    println!(
+        "idle: {} tenants: {percent:.1} % of a core over {} s, {resident:.1} MiB resident, {peak:.1} MiB at most",
+        idle.tenants, idle.seconds
+    );
+    goals.at_most(
+        format!("idle: peak memory with {} tenants", idle.tenants),
+        peak,
+        200.0,
+        " MiB",
+    );
+    collector.end()
+}
+
+fn old(common: &Common, idle: &Idle, goals: &mut Goals) -> anyhow::Result<()> {
+    let simulator = simulator(common, 1)?;
+    let config = Config::read(&simulator.config_file())?;
+    let tenant = config
+        .tenants
+        .first()
+        .map_or("", |tenant| tenant.id.as_str());
+    let dir = folder()?;
+    let path = dir.path().join("ledger.db");
+    let mut ledger = OldLedger::create(&path, tenant)?;
+    ledger.grow(idle.blobs)?;
+    drop(ledger);
+    let ready = time_to_ready(common, &simulator, &path)?;
+    println!(
+        "start: with {} delivered blobs in the ledger, ready after {:.0} ms (the median of five)",
+        idle.blobs,
+        ready.as_secs_f64() * 1e3
+    );
+    let what = format!("start to ready with {} blobs in the ledger", idle.blobs);
+    goals.at_most(what, ready.as_secs_f64() * 1e3, 100.0, " ms");
+    Ok(())
+}
+
+/// From the start of the process to the first 200 of `/readyz`, the median of five.
+pub(crate) fn time_to_ready(
+    common: &Common,
+    simulator: &Simulator,
+    ledger: &std::path::Path,
+) -> anyhow::Result<Duration> {
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let mut setup = Setup::new(Sink::Alertlogic);
+        setup.ledger = Some(ledger.to_owned());
+        let collector = Collector::start(common, simulator, setup)?;
+        took.push(collector.wait_ready()?);
+        collector.end()?;
+    }
+    took.sort();
+    Ok(took.get(took.len() / 2).copied().unwrap_or_default())
+}

@@ -6,11 +6,12 @@ use std::process::Command;
 use super::{is_test, lines_where, none, read, root, rust, sources};
 
 /// Which crates of the workspace each may use: in the program, and in its tests besides.
-const EDGES: [(&str, &[&str], &[&str]); 10] = [
+const EDGES: [(&str, &[&str], &[&str]); 11] = [
     ("activity-api", &[], &[]),
     ("alertlogic", &[], &[]),
     ("azure", &["activity-api"], &[]),
     ("decode", &[], &[]),
+    ("deflate", &[], &[]),
     ("ledger", &["activity-api", "azure"], &["simulator"]),
     (
         "collector",

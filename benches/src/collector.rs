@@ -129,7 +129,7 @@ impl Collector {
             .context("no address of the status page")?;
         Ok(Self {
             process,
-            address: address.trim_end_matches('/').to_owned(),
+            address: address.split('/').next().unwrap_or_default().to_owned(),
             started,
             ledger: SqliteLedger::open_read_only(ledger)?,
             runtime: tokio::runtime::Builder::new_current_thread().build()?,

@@ -7,6 +7,7 @@ mod azure;
 mod client;
 mod functions_host;
 mod hec;
+mod measured;
 mod microsoft;
 mod storm;
 mod webhook;

@@ -16,6 +16,8 @@ pub(crate) enum Work {
     Fetch,
     /// And deflates it with libdeflate at level 1.
     Libdeflate,
+    /// And deflates it with the project's own engine.
+    Own,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +33,7 @@ impl Work {
         match self {
             Self::Fetch => "fetch",
             Self::Libdeflate => "libdeflate",
+            Self::Own => "own",
         }
     }
 }

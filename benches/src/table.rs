@@ -18,6 +18,7 @@ impl Run {
         match self {
             Self::Limit(Work::Fetch) => "limit: fetch, inflate",
             Self::Limit(Work::Libdeflate) => "limit: and libdeflate 1",
+            Self::Limit(Work::Own) => "limit: and our deflate",
             Self::Ours(sink) => sink.name(),
         }
     }

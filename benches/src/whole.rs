@@ -20,7 +20,8 @@ pub(crate) fn measure(common: &Common, whole: &Whole, goals: &mut Goals) -> anyh
             .map_or("made up", |_| "from a corpus")
     );
     table::print_heading();
-    let mut runs = vec![Run::Limit(Work::Fetch), Run::Limit(Work::Libdeflate)];
+    let limits = [Work::Fetch, Work::Libdeflate, Work::Own];
+    let mut runs: Vec<Run> = limits.map(Run::Limit).into();
     runs.extend(whole.sinks.iter().map(|&sink| Run::Ours(sink)));
     let mut peak_mib = 0.0_f64;
     for &tenants in &whole.tenants {

@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use alertlogic::ingest::{Envelope, HostMetadata, Message, Packer, parse_creation_time};
 use decode::{Limits, decode_pieces};
+use deflate::{Deflater, Format};
 use jiff::Timestamp;
 
 use crate::records;
@@ -15,7 +16,7 @@ pub(crate) struct Case {
     work: fn(u32),
 }
 
-pub(crate) const ALL: [Case; 4] = [
+pub(crate) const ALL: [Case; 5] = [
     Case {
         name: "creation_time_of_1000_records",
         work: creation_times,
@@ -23,6 +24,10 @@ pub(crate) const ALL: [Case; 4] = [
     Case {
         name: "decode_blob_of_1000_records",
         work: decode_blob,
+    },
+    Case {
+        name: "deflate_1000_records",
+        work: deflate_records,
     },
     Case {
         name: "notification_of_20_blobs",
@@ -74,6 +79,18 @@ fn decode_blob(times: u32) {
             Limits::PIPELINE,
             black_box(pieces()),
         )));
+    }
+}
+
+fn deflate_records(times: u32) {
+    let blob = records::blob(1_000);
+    let mut deflater = Deflater::new();
+    let mut out = Vec::new();
+    for _ in 0..times {
+        out.clear();
+        let fits = deflater.compress(Format::Zlib, black_box(&blob), &mut out, usize::MAX);
+        fits.expect("there is any room");
+        black_box(&out);
     }
 }
 

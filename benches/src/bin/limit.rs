@@ -14,6 +14,7 @@ use anyhow::{Context as _, ensure};
 use benches::microsoft::{Config, Listed};
 use benches::{http, process};
 use clap::{Parser, ValueEnum};
+use deflate::{Deflater, Format};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use reqwest::Client;
 use reqwest::header::HeaderValue;
@@ -42,6 +43,8 @@ enum Work {
     Fetch,
     /// And deflate with libdeflate at level 1.
     Libdeflate,
+    /// And deflate with the project's own engine.
+    Own,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -141,6 +144,7 @@ impl All {
 struct Bench {
     inflater: Decompressor,
     deflater: Compressor,
+    own: Deflater,
     text: Vec<u8>,
     /// How much of `text` waits to be deflated.
     filled: usize,
@@ -159,6 +163,7 @@ impl Bench {
         Ok(Self {
             inflater: Decompressor::new(),
             deflater: Compressor::new(level),
+            own: Deflater::new(),
             text: Vec::new(),
             filled: 0,
             block_bytes: FIRST_BLOCK_BYTES,
@@ -193,11 +198,18 @@ impl Bench {
         if work == Work::Fetch || text.is_empty() {
             return Ok(());
         }
-        let bound = self.deflater.zlib_compress_bound(text.len());
-        if self.payload.len() < bound {
-            self.payload.resize(bound, 0);
-        }
-        let deflated = self.deflater.zlib_compress(text, &mut self.payload)?;
+        let deflated = if work == Work::Own {
+            self.payload.clear();
+            self.own
+                .compress(Format::Zlib, text, &mut self.payload, usize::MAX)?;
+            self.payload.len()
+        } else {
+            let bound = self.deflater.zlib_compress_bound(text.len());
+            if self.payload.len() < bound {
+                self.payload.resize(bound, 0);
+            }
+            self.deflater.zlib_compress(text, &mut self.payload)?
+        };
         self.deflated_bytes += deflated as u64;
         let ratio = text.len() as f64 / deflated.max(1) as f64;
         self.block_bytes = (PAYLOAD_BYTES as f64 * ratio) as usize;

@@ -33,10 +33,10 @@ const EDGES: [(&str, &[&str], &[&str]); 11] = [
     // Nothing, not even in its tests: a field misread in both could agree with itself.
     ("simulator", &[], &[]),
     // The rest it sees from outside, as processes.
-    ("benches", &["activity-api", "ledger"], &[]),
+    ("benches", &["activity-api", "deflate", "ledger"], &[]),
     (
         "instructions",
-        &["activity-api", "alertlogic", "decode"],
+        &["activity-api", "alertlogic", "decode", "deflate"],
         &[],
     ),
 ];

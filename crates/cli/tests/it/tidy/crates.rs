@@ -8,14 +8,21 @@ use super::{is_test, lines_where, none, read, root, rust, sources};
 /// Which crates of the workspace each may use: in the program, and in its tests besides.
 const EDGES: [(&str, &[&str], &[&str]); 11] = [
     ("activity-api", &[], &[]),
-    ("alertlogic", &[], &[]),
+    ("alertlogic", &["deflate"], &[]),
     ("azure", &["activity-api"], &[]),
     ("decode", &[], &[]),
     ("deflate", &[], &[]),
     ("ledger", &["activity-api", "azure"], &["simulator"]),
     (
         "collector",
-        &["activity-api", "alertlogic", "azure", "decode", "ledger"],
+        &[
+            "activity-api",
+            "alertlogic",
+            "azure",
+            "decode",
+            "deflate",
+            "ledger",
+        ],
         &["simulator"],
     ),
     (

@@ -26,7 +26,12 @@ mod exit {
     pub(crate) const BAD_CONFIGURATION: u8 = 78;
 }
 
+/// Threads for what may block: packing, a file's writes, names that are looked up. Each costs its stack and an arena. More
+/// than ever do something at a time, so that lookups which hang keep no file from being written.
+const MAX_BLOCKING_THREADS: usize = 32;
+
 fn main() -> ExitCode {
+    heap::give_back_early();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
         .expect("nothing else installs a TLS provider");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
         .expect("a process that cannot start threads cannot do anything");
     let result = runtime.block_on(async {

@@ -134,15 +134,18 @@ pub(crate) async fn fetch_blob(
             }
             Advance::Grow(bytes) => {
                 reader.grow(bytes).await;
-                decoder.grow(bytes);
+                match bytes == part_bytes() {
+                    true => decoder.grow_into(reader.buffer()),
+                    false => decoder.grow(bytes),
+                }
             }
             Advance::Broken => break,
         }
     }
     let (part, totals, broken) = decoder.finish();
     set_aside(&mut decoder, outlet).await?;
-    let last_part = part.map(|part| {
-        let room = reader.last_part(part.capacity_bytes());
+    let last_part = part.map(|mut part| {
+        let room = reader.last_part(&mut part.text);
         BlobPart::new(Arc::clone(tag), part, Some(room))
     });
     Ok(Fetched {

@@ -7,7 +7,7 @@
 //! reader. A reader that holds a first piece may wait to become one of those that read whole parts; these wait for nobody
 //! with a first piece. What sinks encode comes out of a store of its own, which belongs to one sink alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -39,6 +39,38 @@ pub struct Memory {
     oversize: Arc<Semaphore>,
     max_readers: usize,
     encoded_bytes: usize,
+    buffers: Arc<Buffers>,
+}
+
+/// Buffers of a part's size that are not in use, filled with whatever was in them last. To ask the system for half a MiB of
+/// zeros and to give it back takes as long as decoding some of it.
+#[derive(Debug, Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+/// How many of them are kept: as many as are being filled at a time, by a few readers.
+const MAX_BUFFERS: usize = 8;
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        let kept = self.lock().pop();
+        kept.unwrap_or_else(|| vec![0; part_bytes()])
+    }
+
+    fn keep(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() != part_bytes() {
+            return;
+        }
+        buffer.resize(part_bytes(), 0);
+        let mut kept = self.lock();
+        if kept.len() < MAX_BUFFERS {
+            kept.push(buffer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // Nothing is left half done in the list by whoever panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Memory {
@@ -58,6 +90,7 @@ impl Memory {
             oversize: Arc::new(Semaphore::new(1)),
             max_readers: first_pieces.min(max_bytes / 4 / CONNECTION_BYTES).max(2),
             encoded_bytes: max_bytes / 6,
+            buffers: Arc::default(),
         }
     }
 
@@ -87,7 +120,13 @@ impl Memory {
         Room {
             units: units.await.expect("the semaphore is never closed"),
             _oversize: None,
+            buffers: Arc::clone(&self.buffers),
         }
+    }
+
+    /// Nothing is in flight, and nothing will be for a while: what is kept for later goes back to the system.
+    pub(crate) fn rest(&self) {
+        self.buffers.lock().clear();
     }
 
     /// What each of `sink_count` sinks may have under way at once: together half of the store. Were it more, sinks that
@@ -190,6 +229,7 @@ impl Reader {
             self.rest = room.units.split(divided).map(|units| Room {
                 units,
                 _oversize: None,
+                buffers: Arc::clone(&room.buffers),
             });
         } else {
             // Blobs of many parts take turns with the others, part by part.
@@ -199,10 +239,22 @@ impl Reader {
         room
     }
 
-    /// The room of the last part, of `part_bytes`.
-    pub(crate) fn last_part(self, part_bytes: usize) -> Room {
+    /// A buffer of a part's size. To be asked for once [`Reader::grow`] has the room for it.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        self.memory.buffers.take()
+    }
+
+    /// The text of the last part, and its room: it waits for its batch, and holds no more than it needs until then.
+    ///
+    /// Copied out of its buffer, which others can use whole: one that is cut short where it lies leaves a hole that fits
+    /// nothing.
+    pub(crate) fn last_part(self, text: &mut Vec<u8>) -> Room {
+        if text.capacity() > text.len() {
+            let exact = text.as_slice().into();
+            self.memory.buffers.keep(std::mem::replace(text, exact));
+        }
         let mut room = self.rest.unwrap_or(self.first);
-        room.shrink(part_bytes + BESIDES_BYTES);
+        room.shrink(text.capacity() + BESIDES_BYTES);
         room._oversize = self.oversize;
         room
     }
@@ -213,11 +265,17 @@ impl Reader {
 pub struct Room {
     units: OwnedSemaphorePermit,
     _oversize: Option<OwnedSemaphorePermit>,
+    buffers: Arc<Buffers>,
 }
 
 impl Room {
     fn units(&self) -> usize {
         self.units.num_permits()
+    }
+
+    /// Keeps the buffer of a part that nobody needs any more.
+    pub(crate) fn recycle(&self, buffer: Vec<u8>) {
+        self.buffers.keep(buffer);
     }
 
     /// Bytes that are held.

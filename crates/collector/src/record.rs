@@ -36,6 +36,14 @@ pub struct BlobPart {
     memory: Option<Room>,
 }
 
+impl Drop for BlobPart {
+    fn drop(&mut self) {
+        if let Some(room) = &self.memory {
+            room.recycle(std::mem::take(&mut self.text));
+        }
+    }
+}
+
 impl BlobPart {
     pub(crate) fn new(blob: Arc<BlobTag>, part: RawPart, memory: Option<Room>) -> Self {
         let key = PartKey {

@@ -104,7 +104,7 @@ impl Decoder {
         if self.buffer.len() < part_bytes {
             // What goes on behind a first part is long.
             let wanted = match self.first_record {
-                0 => (self.buffer.len() * 2).max(first_bytes(part_bytes)),
+                0 => (self.buffer.len() * 4).max(first_bytes(part_bytes)),
                 _ => part_bytes,
             };
             return Advance::Grow(wanted.min(part_bytes));
@@ -125,9 +125,17 @@ impl Decoder {
 
     /// Makes the buffer `bytes` long.
     pub fn grow(&mut self, bytes: usize) {
-        self.buffer
-            .reserve_exact(bytes.saturating_sub(self.buffer.len()));
-        self.buffer.resize(bytes, 0);
+        // Zeros asked for as such are no memory yet: of a buffer for one long record only what is written counts.
+        self.grow_into(vec![0; bytes]);
+    }
+
+    /// As [`Decoder::grow`], into a buffer that is at hand, and no shorter than the present one.
+    pub fn grow_into(&mut self, mut buffer: Vec<u8>) {
+        let filled = self.buffer.get(..self.filled).unwrap_or_default();
+        if let Some(head) = buffer.get_mut(..self.filled) {
+            head.copy_from_slice(filled);
+            self.buffer = buffer;
+        }
     }
 
     /// How long the buffer is.
@@ -160,15 +168,7 @@ impl Decoder {
                 rest.into_iter().take(self.limits.kept_bytes).collect(),
             )
         });
-        let part = (!self.spans.is_empty()).then(|| {
-            let mut part = self.cut();
-            // It waits for its batch: hold what it needs only. Copied, as a buffer that is cut short where it lies leaves a
-            // hole which fits nothing.
-            if part.text.capacity() > part.text.len() {
-                part.text = part.text.as_slice().into();
-            }
-            part
-        });
+        let part = (!self.spans.is_empty()).then(|| self.cut());
         let totals = Totals {
             record_count: self.record_count,
             undecodable_count: self.undecodable_count,

@@ -250,7 +250,8 @@ pub(super) fn read_fetch(root: &mut Section<'_, '_>) -> Option<FetchConfig> {
         let max_memory_bytes = section
             .integer(
                 "max_memory_mib",
-                "Record text held in memory at once, over all tenants and sinks, in MiB.",
+                "What is in flight may take so much memory, over all tenants and sinks, in MiB: text, what sinks make of it, \
+                 connections. The whole program stays below it where it is 64 or more, but for records of many megabytes.",
                 8..=16384,
             )
             .try_map(Kind::Integer { min: 8, max: 16384 }, |mib| {

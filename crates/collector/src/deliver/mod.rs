@@ -144,6 +144,7 @@ impl Deliverer {
             never = settler.renew_now_and_then() => match never {},
         };
         telemetry::memory_in_flight(self.memory.held_bytes());
+        self.memory.rest();
         result.map(|()| settler.counts())
     }
 

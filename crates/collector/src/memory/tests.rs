@@ -14,7 +14,7 @@ async fn a_small_blob_takes_no_more_than_it_needs() {
     let memory = Memory::new(8 * MIB);
     let reader = memory.reader().await;
     assert_eq!(memory.held_bytes(), FIRST_BYTES);
-    let room = reader.last_part(1_500);
+    let room = reader.last_part(&mut vec![0; 1_500]);
     assert_eq!(memory.held_bytes(), 4 * UNIT_BYTES);
     drop(room);
     assert_eq!(memory.held_bytes(), 0);
@@ -37,10 +37,36 @@ async fn a_part_takes_its_room_along_and_a_long_rest_keeps_its_own() {
         "the rest of the second part holds what the part did not take"
     );
     drop((part, divided));
-    let last = reader.last_part(PART_BYTES / 2);
+    let last = reader.last_part(&mut vec![0; PART_BYTES / 2]);
     assert_eq!(memory.held_bytes(), PART_BYTES / 2 + BESIDES_BYTES);
     drop(last);
     assert_eq!(memory.held_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_buffer_is_used_again_and_a_last_part_holds_only_its_text() {
+    let memory = Memory::new(64 * MIB);
+    let mut reader = memory.reader().await;
+    reader.grow(PART_BYTES).await;
+    let mut text = reader.buffer();
+    let at = text.as_ptr();
+    text.truncate(1_000);
+    let room = reader.last_part(&mut text);
+    assert_eq!((text.len(), text.capacity()), (1_000, 1_000));
+    let mut other = memory.reader().await;
+    other.grow(PART_BYTES).await;
+    let again = other.buffer();
+    assert_eq!((again.as_ptr(), again.len()), (at, PART_BYTES));
+    room.recycle(again);
+    assert_eq!(memory.buffers.lock().len(), 1);
+    room.recycle(text);
+    assert_eq!(
+        memory.buffers.lock().len(),
+        1,
+        "only what is of a part's size"
+    );
+    memory.rest();
+    assert_eq!(memory.buffers.lock().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +112,7 @@ async fn readers_wait_for_sinks_and_never_for_each_other() {
                         drop(room);
                     });
                 }
-                drop(reader.last_part(100));
+                drop(reader.last_part(&mut vec![0; 100]));
             });
         }
         let all = tokio::time::timeout(Duration::from_secs(24 * 3600), readers.join_all());

@@ -21,6 +21,8 @@ const KEEP_SUBSCRIBED_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How many tenants are listed at once: enough to hide the distance to Microsoft, few enough
 /// that a thousand tenants' pages do not fill the memory.
 const CONCURRENT_LISTINGS: usize = 16;
+/// The same where there are more than a few thousand tenants, or the round of all of them would take longer than a minute.
+const MAX_CONCURRENT_LISTINGS: usize = 64;
 
 impl Pipeline {
     /// Looks after the subscriptions that it is time for, and lists every content type of every tenant. How many blobs
@@ -62,26 +64,49 @@ impl Pipeline {
 
     pub(super) async fn discover_until(&self, stop: &CancellationToken) {
         // Each tenant at its own pace: one that is slow, or whose requests hang, must not keep the others waiting.
-        let places = Semaphore::new(CONCURRENT_LISTINGS);
+        let many = self.tenants.len() / 100;
+        let places = Semaphore::new(many.clamp(CONCURRENT_LISTINGS, MAX_CONCURRENT_LISTINGS));
         let mut loops: FuturesUnordered<_> = self
             .tenants
             .iter()
-            .map(|tenant| self.discover_tenant_until(tenant, &places, stop).boxed())
+            .enumerate()
+            .map(|(index, tenant)| {
+                let phase = self.phase_of(index);
+                self.discover_tenant_until(tenant, phase, &places, stop)
+                    .boxed()
+            })
             .collect();
         let tenants = async { while loops.next().await.is_some() {} };
         tokio::join!(tenants, self.count_until(stop));
     }
 
+    /// How long after its first listing, for which nobody waits, the tenant of this number is listed for the second time: at
+    /// once an interval where there are few tenants, spread over the interval where there are many. Ten thousand
+    /// tenants in one second of each minute would need a machine that idles for the rest of it.
+    fn phase_of(&self, index: usize) -> Duration {
+        let count = self.tenants.len();
+        if count <= CONCURRENT_LISTINGS {
+            return self.poll.interval;
+        }
+        let share = (index + 1) as f64 / count as f64;
+        self.poll.interval.mul_f64(share)
+    }
+
     async fn discover_tenant_until(
         &self,
         tenant: &Tenant,
+        phase: Duration,
         places: &Semaphore,
         stop: &CancellationToken,
     ) {
         let mut ticks = self.ticks();
         let work = async {
+            let mut is_first = true;
             loop {
                 ticks.tick().await;
+                if std::mem::take(&mut is_first) {
+                    ticks.reset_after(phase);
+                }
                 // Never closed, so the place always comes.
                 let place = places.acquire().await;
                 self.discover(tenant).await;

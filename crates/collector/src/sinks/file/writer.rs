@@ -487,20 +487,31 @@ fn write_lines(
     mark: &mut Mark,
 ) -> io::Result<()> {
     lines.clear();
-    let mut write = |lines: &mut Vec<u8>| {
-        file.append(lines)?;
-        mark.length += lines.len() as u64;
-        mark.tail.push(lines);
-        lines.clear();
+    let mut append = |bytes: &[u8]| {
+        file.append(bytes)?;
+        mark.length += bytes.len() as u64;
+        mark.tail.push(bytes);
         io::Result::Ok(())
     };
     for record in batch.records() {
-        push_line(lines, &record);
+        // A record of many megabytes is written from where it lies: a copy of it would be as large again.
+        if record.is_compact() && record.text().len() >= CHUNK_BYTES {
+            if !lines.is_empty() {
+                append(lines)?;
+                lines.clear();
+            }
+            append(record.text())?;
+            lines.push(b'\n');
+        } else {
+            push_line(lines, &record);
+        }
         if lines.len() >= CHUNK_BYTES {
-            write(lines)?;
+            append(lines)?;
+            lines.clear();
         }
     }
-    write(lines)?;
+    append(lines)?;
+    lines.clear();
     // One record of many megabytes must not keep its size in memory forever.
     lines.shrink_to(2 * CHUNK_BYTES);
     file.sync()

@@ -1,27 +1,24 @@
 //! Records to Splunk's events: pure.
 
-use std::{
-    fmt::Write as _,
-    io::Write as _,
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+use std::{fmt::Write as _, io::Write as _, ops::Range};
 
-use deflate::{Deflater, Format};
+use flate2::write::GzEncoder;
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
 use super::{SplunkHecConfig, reply::AckId};
 use crate::record::{Batch, BlobTag, Record};
 
+/// The fastest: the way to Splunk is rarely the narrow one, and level 1 takes most of what JSON repeats.
+const GZIP_LEVEL: u32 = 1;
 /// What stands around a record in its event, roughly. Only the size of a request depends on it.
 const ENVELOPE_BYTES: usize = 256;
+/// From this length on a record is not copied before it is compressed.
+const LONG_RECORD_BYTES: usize = 64 << 10;
 
 /// Writes events; what is the same for all of them is made once.
 pub(super) struct Encoder {
     /// `,"host":…,"source":…,"sourcetype":…,"index":…,"event":`
     metadata: Vec<u8>,
-    /// Compressors not in use. As many come to be as there are requests made at one time.
-    deflaters: Mutex<Vec<Deflater>>,
 }
 
 impl Encoder {
@@ -42,54 +39,60 @@ impl Encoder {
         metadata.push_str(",\"event\":");
         Self {
             metadata: metadata.into_bytes(),
-            deflaters: Mutex::default(),
         }
     }
 
     /// The gzipped body of a request with these records of the batch. Events stand one after the other, without an array
     /// around them: that is Splunk's format for more than one.
     pub(super) fn encode(&self, batch: &Batch, records: Range<usize>) -> Vec<u8> {
-        let kept = self.lock().pop();
-        let mut gzip = kept.unwrap_or_default();
-        gzip.start(Format::Gzip);
+        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
         let mut event = Vec::new();
         for record in batch.records().skip(records.start).take(records.len()) {
             event.clear();
-            self.push_event(&mut event, &record);
-            gzip.write(&event);
+            self.push_head(&mut event, &record);
+            // A record of many megabytes is compressed from where it lies: a copy of it would be as large again.
+            if record.text().len() >= LONG_RECORD_BYTES {
+                gzip.write_all(&event).expect("memory takes everything");
+                gzip.write_all(record.text())
+                    .expect("memory takes everything");
+                event.clear();
+            } else {
+                event.extend_from_slice(record.text());
+            }
+            push_tail(&mut event, &record);
+            gzip.write_all(&event).expect("memory takes everything");
         }
-        let mut body = gzip.finish();
-        body.shrink_to_fit();
-        self.lock().push(gzip);
-        body
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Deflater>> {
-        // Nothing is left half done in the list by whoever panics.
-        self.deflaters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        gzip.finish().expect("memory takes everything")
     }
 
     /// One event. The record stands in it byte for byte.
+    #[cfg(test)]
     pub(super) fn push_event(&self, event: &mut Vec<u8>, record: &Record<'_>) {
+        self.push_head(event, record);
+        event.extend_from_slice(record.text());
+        push_tail(event, record);
+    }
+
+    fn push_head(&self, event: &mut Vec<u8>, record: &Record<'_>) {
         let millis = time_of(record).as_millisecond().max(0);
         write!(event, "{{\"time\":{}.{:03}", millis / 1000, millis % 1000)
             .expect("memory takes everything");
         event.extend_from_slice(&self.metadata);
-        event.extend_from_slice(record.text());
-        let BlobTag {
-            tenant,
-            content_type,
-            ..
-        } = record.blob();
-        // Neither a GUID nor a content type has a character that JSON would escape.
-        write!(
-            event,
-            ",\"fields\":{{\"tenant\":\"{tenant}\",\"content_type\":\"{content_type}\"}}}}"
-        )
-        .expect("memory takes everything");
     }
+}
+
+fn push_tail(event: &mut Vec<u8>, record: &Record<'_>) {
+    let BlobTag {
+        tenant,
+        content_type,
+        ..
+    } = record.blob();
+    // Neither a GUID nor a content type has a character that JSON would escape.
+    write!(
+        event,
+        ",\"fields\":{{\"tenant\":\"{tenant}\",\"content_type\":\"{content_type}\"}}}}"
+    )
+    .expect("memory takes everything");
 }
 
 /// Ranges of the batch's records, each with at most `max_bytes` of text, or one record.

@@ -82,6 +82,10 @@ fn pack(bencher: Bencher<'_, '_>, level: u8, records: &[String]) {
             }
             body_bytes
         });
+    println!(
+        "level {level}: {} payloads turned out too large and were compressed again",
+        packer.retried_count()
+    );
 }
 
 fn creation_time(record: &str) -> &str {

@@ -6,13 +6,13 @@ use crate::{
         self, EMPTY_BLOCK_BITS, MAX_STORED_BYTES, MOST_BITS_PER_LITERAL, NoRoom, STORED_HEAD_BYTES,
     },
     frame::{Checksum, Format},
-    matches::{HISTORY_BYTES, LOOKAHEAD_BYTES, Matcher, Window},
+    matches::{HISTORY_BYTES, LOOKAHEAD_BYTES, Matcher, POSITIONS, WINDOW_BYTES, Window},
     tokens::{MAX_BLOCK_BYTES, Tokens},
 };
 
 /// Where the window is full: what may be matched, a block, and what the next block's search looks ahead at.
 const FULL: usize = HISTORY_BYTES + MAX_BLOCK_BYTES;
-const WINDOW_BYTES: usize = FULL + LOOKAHEAD_BYTES;
+const _: () = assert!(FULL + LOOKAHEAD_BYTES <= POSITIONS);
 
 /// Compressed bytes that `raw_bytes` have at most in this format, written at once.
 #[must_use]
@@ -30,7 +30,9 @@ pub struct Deflater {
     matcher: Matcher,
     tokens: Tokens,
     window: Box<[u8; WINDOW_BYTES]>,
-    /// By how much the window has moved on since the stream began.
+    /// Where in the window the stream began,
+    first: usize,
+    /// and by how much the window has moved on since.
     moved: u64,
     /// Where the bytes in the window end,
     end: usize,
@@ -85,6 +87,7 @@ impl Deflater {
             matcher: Matcher::new(),
             tokens: Tokens::new(),
             window: window.try_into().expect("it has this length"),
+            first: HISTORY_BYTES,
             moved: 0,
             end: HISTORY_BYTES,
             tokenized: HISTORY_BYTES,
@@ -146,12 +149,15 @@ impl Deflater {
         self.format = format;
         self.matcher.clear();
         self.tokens.clear();
-        // Not what the stream before left there: a byte more or less of luck would make other bytes of the same stream.
-        self.window[..HISTORY_BYTES].fill(0);
+        // Zeros in place of what the stream before left there: luck with it would make other bytes of the same stream.
+        // A head goes before the first byte: into the window, as long as nothing is compressed.
+        let first = HISTORY_BYTES + head_room;
+        self.window[..first].fill(0);
+        self.first = first;
         self.moved = 0;
-        self.end = HISTORY_BYTES;
-        self.tokenized = HISTORY_BYTES;
-        self.written = HISTORY_BYTES;
+        self.end = first;
+        self.tokenized = first;
+        self.written = first;
         self.token_bits = 0;
         self.checksum = Checksum::new(format);
         self.out = out;
@@ -185,7 +191,7 @@ impl Deflater {
     /// Bytes written since the stream began, without a head.
     #[must_use]
     pub fn raw_bytes(&self) -> u64 {
-        self.moved + (self.end - HISTORY_BYTES) as u64
+        self.moved + (self.end - HISTORY_BYTES - self.head_room) as u64
     }
 
     /// Whether the stream has at most `max_bytes` when `more` bytes are written and it is finished, whatever these bytes
@@ -209,7 +215,12 @@ impl Deflater {
 
     /// What the stream has at most when `more` bytes are written and it is finished.
     fn most_bytes(&self, more: usize) -> usize {
-        let literals = (self.end - self.tokenized + more) as u64;
+        let head = if self.is_untouched() {
+            self.head_room
+        } else {
+            0
+        };
+        let literals = (self.end - self.tokenized + more + head) as u64;
         let blocks = 2 + literals / (MAX_BLOCK_BYTES / 2) as u64;
         let bits = u64::from(self.partial.bit_count())
             + self.token_bits
@@ -232,38 +243,56 @@ impl Deflater {
     /// When `head` is longer than the room that it was given.
     #[must_use]
     pub fn finish_with_head(&mut self, head: &[u8]) -> Finished {
-        self.close(head);
+        let start = self.close(head);
         Finished {
-            start: self.head_room - head.len(),
+            start,
             bytes: std::mem::take(&mut self.out),
         }
     }
 
-    /// Whatever is left into `out`, unless it does not fit.
-    fn close(&mut self, head: &[u8]) {
+    /// Whatever is left into `out`, unless it does not fit. Where in `out` the stream begins.
+    fn close(&mut self, head: &[u8]) -> usize {
         assert!(
             head.len() <= self.head_room,
             "a head of {} bytes has room for {}",
             head.len(),
             self.head_room
         );
+        let raw_bytes = self.raw_bytes() + head.len() as u64;
+        // What is compressed already stays as it is: the head goes before it into a block of its own, as it is.
+        let is_stored = self.head_room > 0 && !self.is_untouched();
+        if !is_stored && self.head_room > 0 {
+            self.first -= head.len();
+            self.window[self.first..self.tokenized].copy_from_slice(head);
+            self.tokenized = self.first;
+            self.written = self.first;
+            self.out.clear();
+            self.out.extend_from_slice(self.format.head());
+        }
         self.tokenize_to(self.end);
         self.end_block(true);
         self.is_closed = true;
         if let Some(byte) = self.partial.last_byte() {
             self.out.push(byte);
         }
-        let body_bytes = self.raw_bytes();
         let mut checksum = std::mem::replace(&mut self.checksum, Checksum::Raw);
-        if self.head_room > 0 {
-            checksum.put_before(head, body_bytes);
-            let mut at = self.head_room - head.len();
+        let mut start = 0;
+        if is_stored {
+            checksum.put_before(head, raw_bytes - head.len() as u64);
+            start = self.head_room - head.len();
+            let mut at = start;
             for part in [self.format.head(), &block::stored_head(head.len()), head] {
                 self.out[at..at + part.len()].copy_from_slice(part);
                 at += part.len();
             }
         }
-        checksum.append_tail(&mut self.out, body_bytes + head.len() as u64);
+        checksum.append_tail(&mut self.out, raw_bytes);
+        start
+    }
+
+    /// Whether nothing of the stream is compressed yet.
+    fn is_untouched(&self) -> bool {
+        self.moved == 0 && self.tokenized == self.first
     }
 
     fn tokenize_to(&mut self, end: usize) {
@@ -276,7 +305,8 @@ impl Deflater {
             self.window[limit..limit + LOOKAHEAD_BYTES].fill(0);
         }
         let window = Window {
-            bytes: &self.window[..],
+            bytes: &self.window,
+            first: self.first,
             moved: self.moved,
         };
         self.tokenized = self

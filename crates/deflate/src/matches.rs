@@ -2,7 +2,7 @@
 //! tried first.
 //!
 //! Audit records repeat their keys, and much of their values, at the distance of about a record; what is new in them
-//! stands in one piece, a GUID or a time. So a match is looked for by eight bytes at once, which short accidents among hex
+//! stands in one piece, a GUID or a time. So a match is looked for by six bytes at once, which short accidents among hex
 //! digits do not pass, its beginning is found backwards, and nearly nothing of what it covers goes into the table. Within
 //! a stretch without a match every further look goes further ahead.
 
@@ -16,8 +16,14 @@ pub(crate) const MAX_MATCH: usize = 258;
 /// Bytes behind a position that are looked at there, at most: a match's, eight for a hash, and what is compared at once.
 pub(crate) const LOOKAHEAD_BYTES: usize = 288;
 
+/// Positions in the window: a power of two, so that a mask takes the place of a check. What lies beyond what is used is
+/// never touched, and so is no memory.
+pub(crate) const POSITIONS: usize = 256 << 10;
+/// They, and as much as may be looked at behind the last.
+pub(crate) const WINDOW_BYTES: usize = POSITIONS + 512;
+
 /// Bytes that a match has at least before its beginning is looked for.
-const PROBE_BYTES: usize = 8;
+const PROBE_BYTES: usize = 6;
 /// 32 KiB of table: half of the first cache would be better and finds less.
 const HASH_BITS: u32 = 14;
 /// Looks in vain until they go one byte further ahead.
@@ -25,17 +31,18 @@ const PATIENCE: usize = 8;
 
 /// Where bytes were seen last.
 pub(crate) struct Matcher {
-    /// By the hash of eight bytes the lowest 16 bits of the position where they began. An old position is no harm: what
+    /// By the hash of [`PROBE_BYTES`] the lowest 16 bits of the position where they began. An old position is no harm: what
     /// it leads to is compared before it is believed, and no memory but the window's is read for it.
     table: Box<[u16; 1 << HASH_BITS]>,
     last_distance: usize,
 }
 
-/// A stretch of the stream in memory. `bytes[HISTORY_BYTES]` was the stream's first byte before the window moved on by
-/// `moved` bytes; before it stand zeros, which are no part of the stream.
+/// A stretch of the stream in memory. The stream began at `first` before the window moved on by `moved` bytes; what stands
+/// before is no part of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Window<'a> {
-    pub(crate) bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8; WINDOW_BYTES],
+    pub(crate) first: usize,
     pub(crate) moved: u64,
 }
 
@@ -64,11 +71,11 @@ impl Matcher {
         limit: usize,
         tokens: &mut Tokens,
     ) -> usize {
-        let bytes = &window.bytes[..end + LOOKAHEAD_BYTES];
+        let bytes = window.bytes;
         assert!(from >= HISTORY_BYTES && limit - end <= LOOKAHEAD_BYTES);
         let moved = window.moved as usize;
         // The stream's first byte, as far as it is in the window.
-        let first = HISTORY_BYTES.saturating_sub(moved);
+        let first = window.first.saturating_sub(moved);
         let table = &mut *self.table;
         let mut last_distance = self.last_distance;
         let mut at = from;
@@ -82,8 +89,8 @@ impl Matcher {
             // From 1 to 32,768, whatever was in the table.
             let distance = usize::from(position.wrapping_sub(*place).wrapping_sub(1) & 0x7fff) + 1;
             *place = position;
-            let differs = load(bytes, at - distance) ^ here;
-            let differs_at_last = load(bytes, at - last_distance) ^ here;
+            let differs = probe(load(bytes, at - distance) ^ here);
+            let differs_at_last = probe(load(bytes, at - last_distance) ^ here);
             if (differs != 0) & (differs_at_last != 0) {
                 at += looks / PATIENCE;
                 looks += 1;
@@ -99,7 +106,7 @@ impl Matcher {
                     (length, best) = (other, distance);
                 }
             }
-            // The zeros before the stream are no part of it.
+            // What stands before the stream is no part of it.
             if best + first > at {
                 at += looks / PATIENCE;
                 looks += 1;
@@ -135,24 +142,33 @@ impl Matcher {
 }
 
 #[inline(always)]
-fn load(bytes: &[u8], at: usize) -> u64 {
+fn load(bytes: &[u8; WINDOW_BYTES], at: usize) -> u64 {
+    let at = at & (POSITIONS - 1);
     let bytes = &bytes[at..at + 8];
     u64::from_le_bytes(bytes.try_into().expect("it has this length"))
 }
 
+/// The first [`PROBE_BYTES`] of eight bytes.
+#[inline(always)]
+fn probe(x: u64) -> u64 {
+    x << (64 - 8 * PROBE_BYTES)
+}
+/// By the first [`PROBE_BYTES`] of eight bytes.
 #[inline(always)]
 fn hash(bytes: u64) -> usize {
     // An odd number whose bits are as good as drawn by lot: 2^64 over the golden ratio.
-    (bytes.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - HASH_BITS)) as usize
+    (probe(bytes).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - HASH_BITS)) as usize
 }
 
 /// How far what stands at `at` is what stands `distance` before it, [`PROBE_BYTES`] of which are known to be; 258 or more
 /// bytes count as 258.
 #[inline(always)]
-fn match_length(bytes: &[u8], at: usize, distance: usize) -> usize {
+fn match_length(bytes: &[u8; WINDOW_BYTES], at: usize, distance: usize) -> usize {
     const COMPARED: usize = 256;
+    let from = (at - distance) & (POSITIONS - 1);
+    let at = at & (POSITIONS - 1);
     let here = bytes[at + PROBE_BYTES..].first_chunk::<COMPARED>();
-    let there = bytes[at + PROBE_BYTES - distance..].first_chunk::<COMPARED>();
+    let there = bytes[from + PROBE_BYTES..].first_chunk::<COMPARED>();
     let (Some(here), Some(there)) = (here, there) else {
         return PROBE_BYTES;
     };

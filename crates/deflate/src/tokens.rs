@@ -93,15 +93,21 @@ impl Tokens {
     #[inline(always)]
     pub(crate) fn push_literals(&mut self, literals: &[u8]) {
         let (pairs, rest) = literals.as_chunks::<2>();
+        // A copy in a register: the compiler cannot know that the stores below leave the original alone.
+        let mut count = self.count;
+        let tokens = &mut *self.tokens;
         for &[a, b] in pairs {
-            self.push(u32::from(a) | u32::from(b) << FIRST_BITS);
+            tokens[count & (MAX_TOKENS - 1)] = Token(u32::from(a) | u32::from(b) << FIRST_BITS);
+            count += 1;
             self.first[usize::from(a)] += 1;
             self.second[usize::from(b)] += 1;
         }
         if let &[a] = rest {
-            self.push(u32::from(a) | NO_SECOND << FIRST_BITS);
+            tokens[count & (MAX_TOKENS - 1)] = Token(u32::from(a) | NO_SECOND << FIRST_BITS);
+            count += 1;
             self.first[usize::from(a)] += 1;
         }
+        self.count = count;
     }
 
     /// A match of 3 to 258 bytes, 1 to 32,768 back.

@@ -68,15 +68,8 @@ pub(super) fn encode_batch_list<'m>(
     max_bytes: usize,
     max_count: usize,
 ) -> Encoded {
-    let mut head = Vec::with_capacity(256);
-    put_bytes(&mut head, Tag::bytes(1), envelope.source_id.as_bytes());
-    put_bytes(
-        &mut head,
-        Tag::bytes(2),
-        &envelope.metadata.encode(envelope.now),
-    );
-
-    let room = 1 + varint_len(u64::MAX) + head.len();
+    let head = encode_batch_head(envelope);
+    let room = LIST_HEAD_BYTES + head.len();
     out.clear();
     out.resize(room, 0);
     let mut encoded = Encoded {
@@ -85,27 +78,57 @@ pub(super) fn encode_batch_list<'m>(
         text_bytes: 0,
     };
     for message in messages.take(max_count) {
-        let type_id = TypeId::new(message.type_id);
-        let len = message_len(&message, &type_id);
-        let whole_len = 1 + varint_len(len as u64) + len;
+        let whole_len = batched_len(&message);
         if encoded.message_count > 0 && out.len() + whole_len > max_bytes {
             break;
         }
-        out.push(Tag::bytes(3).0);
-        put_varint(out, len as u64);
-        put_message(out, &message, &type_id);
+        put_batched(out, &message);
         encoded.message_count += 1;
         encoded.text_bytes += message.text.len();
     }
 
-    let batch_len = (head.len() + out.len() - room) as u64;
-    encoded.start = room - head.len() - varint_len(batch_len) - 1;
-    let mut prefix = Vec::with_capacity(room - encoded.start);
-    prefix.push(Tag::bytes(1).0);
-    put_varint(&mut prefix, batch_len);
-    prefix.extend_from_slice(&head);
+    let prefix = encode_list_head(&head, out.len() - room);
+    encoded.start = room - prefix.len();
     out[encoded.start..room].copy_from_slice(&prefix);
     encoded
+}
+
+/// What stands at the head of a batch, before its messages.
+pub(super) fn encode_batch_head(envelope: &Envelope<'_>) -> Vec<u8> {
+    let mut head = Vec::with_capacity(256);
+    put_bytes(&mut head, Tag::bytes(1), envelope.source_id.as_bytes());
+    put_bytes(
+        &mut head,
+        Tag::bytes(2),
+        &envelope.metadata.encode(envelope.now),
+    );
+    head
+}
+
+/// What stands at the head of a list of one batch, before the batch's messages, of which there are `messages_bytes`.
+pub(super) fn encode_list_head(batch_head: &[u8], messages_bytes: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(LIST_HEAD_BYTES + batch_head.len());
+    head.push(Tag::bytes(1).0);
+    put_varint(&mut head, (batch_head.len() + messages_bytes) as u64);
+    head.extend_from_slice(batch_head);
+    head
+}
+
+/// What [`encode_list_head`] puts before the batch's head, at most.
+pub(super) const LIST_HEAD_BYTES: usize = 1 + 10;
+
+/// Bytes of a message in a batch.
+pub(super) fn batched_len(message: &Message<'_>) -> usize {
+    let len = message_len(message, &TypeId::new(message.type_id));
+    1 + varint_len(len as u64) + len
+}
+
+/// Appends a message as it stands in a batch.
+pub(super) fn put_batched(out: &mut Vec<u8>, message: &Message<'_>) {
+    let type_id = TypeId::new(message.type_id);
+    out.push(Tag::bytes(3).0);
+    put_varint(out, message_len(message, &type_id) as u64);
+    put_message(out, message, &type_id);
 }
 
 fn message_len(message: &Message<'_>, type_id: &TypeId) -> usize {

@@ -1,6 +1,9 @@
 //! Packing: records into payloads of at most so many *compressed* bytes. The vendor's library deflates what it was
-//! handed and loses it when that turns out too large; here nothing is lost, what does not fit is halved and tried again,
-//! and the ratio learned on the way makes that rare.
+//! handed and loses it when that turns out too large; here nothing is lost.
+//!
+//! Level 1 is our own compressor. It takes record after record and knows before each whether it still fits, so nothing is
+//! compressed twice and the batch list never stands in memory whole. Higher levels are libdeflate's, which wants all of
+//! it at once: what does not fit is halved and tried again, and the ratio learned on the way makes that rare.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -8,10 +11,17 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use deflate::{Deflater, Format};
 use jiff::Timestamp;
 use libdeflater::{CompressionLvl, Compressor};
 
-use super::{HostMetadata, Message, encode::encode_batch_list};
+use super::{
+    HostMetadata, Message,
+    encode::{
+        LIST_HEAD_BYTES, batched_len, encode_batch_head, encode_batch_list, encode_list_head,
+        put_batched,
+    },
+};
 
 /// Whose records a payload holds.
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +61,11 @@ pub enum Packed {
 
 /// Packs messages; shared by whoever does, so that what one learned of the ratio helps all.
 pub struct Packer {
-    level: CompressionLvl,
+    /// libdeflate's; with none the compressor is ours.
+    level: Option<CompressionLvl>,
     max_payload_bytes: usize,
+    /// Payloads that turned out too large after they were compressed.
+    retried_count: AtomicUsize,
     /// Bits of an `f32`: compressed bytes per raw byte.
     ratio: AtomicU32,
     /// What the service was seen to take, at most `max_payload_bytes`.
@@ -61,33 +74,46 @@ pub struct Packer {
     workspaces: Mutex<Vec<Workspace>>,
 }
 
-struct Workspace {
-    compressor: Compressor,
-    raw: Vec<u8>,
-    compressed: Vec<u8>,
+enum Workspace {
+    Ours {
+        deflater: Box<Deflater>,
+        /// One record at a time.
+        message: Vec<u8>,
+    },
+    Libdeflate {
+        compressor: Compressor,
+        raw: Vec<u8>,
+        compressed: Vec<u8>,
+    },
 }
 
 /// Where the ratio starts. Audit records have 0.08 to 0.2; the first payload is smaller than need be, not larger.
 const FIRST_RATIO: f32 = 0.25;
 /// Aimed below the limit by this, because the next records never compress exactly as the last.
 const HEADROOM: f32 = 1.08;
-/// Raw bytes of one payload, however well they compress: this is what a packing holds in memory.
+/// Raw bytes of one payload, however well they compress: this is what a packing holds in memory above level 1, and what
+/// the service has to hold that inflates it.
 const MAX_RAW_BYTES: usize = 8 << 20;
+/// What a buffer may keep for the next packing. A giant record must not leave its memory behind.
+const MAX_KEPT_BYTES: usize = MAX_RAW_BYTES + MAX_RAW_BYTES / 2;
+/// What our compressor holds.
+const DEFLATER_BYTES: usize = 512 << 10;
 /// Below this a payload is mostly its own envelope, and its ratio says nothing of the records.
 const MIN_TELLING_BYTES: usize = 16 << 10;
 /// The service is not believed to take less than this. Smaller payloads would be all overhead.
 const MIN_LEARNED_LIMIT: usize = 64 << 10;
 
 impl Packer {
-    /// A packer of payloads of at most `max_payload_bytes` compressed bytes. `level` is libdeflate's, 1 (fast) to 12
-    /// (small); a value beyond is brought into that range.
+    /// A packer of payloads of at most `max_payload_bytes` compressed bytes. `level` is 1 (fast) to 12 (small), from 2 on
+    /// libdeflate's; a value beyond is brought into that range.
     #[must_use]
     pub fn new(max_payload_bytes: usize, level: u8) -> Self {
-        let level = CompressionLvl::new(i32::from(level.clamp(1, 12)))
-            .expect("1 to 12 are libdeflate's levels");
+        let libdeflates =
+            |level| CompressionLvl::new(i32::from(level)).expect("1 to 12 are libdeflate's levels");
         Self {
-            level,
+            level: (level > 1).then(|| libdeflates(level.min(12))),
             max_payload_bytes,
+            retried_count: AtomicUsize::new(0),
             ratio: AtomicU32::new(FIRST_RATIO.to_bits()),
             learned_limit: AtomicUsize::new(max_payload_bytes),
             workspaces: Mutex::default(),
@@ -113,16 +139,57 @@ impl Packer {
     where
         I: Iterator<Item = Message<'m>> + Clone,
     {
-        let mut workspace = self.lock().pop().unwrap_or_else(|| Workspace {
-            compressor: Compressor::new(self.level),
-            raw: Vec::new(),
-            compressed: Vec::new(),
-        });
-        let packed = self.pack_in(&mut workspace, envelope, &messages);
-        // A giant record must not leave its memory behind.
-        workspace.raw.shrink_to(MAX_RAW_BYTES + MAX_RAW_BYTES / 2);
+        let kept = self.lock().pop();
+        let mut workspace = kept.unwrap_or_else(|| self.workspace());
+        let packed = match &mut workspace {
+            Workspace::Ours { deflater, message } => {
+                let packed = self.pack_streaming(deflater, message, &envelope, messages);
+                message.shrink_to(MAX_KEPT_BYTES);
+                packed
+            }
+            Workspace::Libdeflate {
+                compressor,
+                raw,
+                compressed,
+            } => {
+                let packed = self.pack_whole(compressor, raw, compressed, &envelope, &messages);
+                raw.shrink_to(MAX_KEPT_BYTES);
+                packed
+            }
+        };
         self.lock().push(workspace);
         packed
+    }
+
+    fn workspace(&self) -> Workspace {
+        match self.level {
+            None => Workspace::Ours {
+                deflater: Box::default(),
+                message: Vec::new(),
+            },
+            Some(level) => Workspace::Libdeflate {
+                compressor: Compressor::new(level),
+                raw: Vec::new(),
+                compressed: Vec::new(),
+            },
+        }
+    }
+
+    /// Payloads that were compressed, turned out too large, and were compressed again with fewer messages.
+    #[must_use]
+    pub fn retried_count(&self) -> usize {
+        self.retried_count.load(Relaxed)
+    }
+
+    /// What packing takes at its peak for messages with so much text, the payload itself with it.
+    #[must_use]
+    pub fn packing_bytes(&self, text_bytes: usize) -> usize {
+        let body_bytes = self.max_payload_bytes.min(text_bytes);
+        match self.level {
+            // The window, and what the body has grown to before it is cut to size.
+            None => DEFLATER_BYTES + 2 * body_bytes,
+            Some(_) => text_bytes + text_bytes / 8 + 2 * body_bytes,
+        }
     }
 
     /// Bytes of records' text that make about one payload.
@@ -152,10 +219,58 @@ impl Packer {
         }
     }
 
-    fn pack_in<'m, I>(
+    fn pack_streaming<'m>(
         &self,
-        workspace: &mut Workspace,
-        envelope: Envelope<'_>,
+        deflater: &mut Deflater,
+        buffer: &mut Vec<u8>,
+        envelope: &Envelope<'_>,
+        messages: impl Iterator<Item = Message<'m>>,
+    ) -> Option<Packed> {
+        // What the service was seen to take binds only payloads that could be made smaller.
+        let limit = self.learned_limit.load(Relaxed);
+        let batch_head = encode_batch_head(envelope);
+        deflater.start_with_head(Format::Zlib, LIST_HEAD_BYTES + batch_head.len());
+        let (mut message_count, mut text_bytes, mut messages_bytes) = (0, 0, 0);
+        for message in messages {
+            let len = batched_len(&message);
+            if message_count > 0
+                && (messages_bytes + len > MAX_RAW_BYTES || !deflater.fits(len, limit))
+            {
+                break;
+            }
+            buffer.clear();
+            put_batched(buffer, &message);
+            deflater.write(buffer);
+            message_count += 1;
+            text_bytes += message.text.len();
+            messages_bytes += len;
+        }
+        if message_count == 0 {
+            return None;
+        }
+        let head = encode_list_head(&batch_head, messages_bytes);
+        let mut finished = deflater.finish_with_head(&head);
+        finished.bytes.shrink_to_fit();
+        let body = Bytes::from(finished.bytes).slice(finished.start..);
+        if body.len() > self.max_payload_bytes {
+            return Some(Packed::TooLarge { index: 0 });
+        }
+        let raw_bytes = head.len() + messages_bytes;
+        self.learn(raw_bytes, body.len());
+        Some(Packed::Payload(Payload {
+            body,
+            message_count,
+            text_bytes,
+            raw_bytes,
+        }))
+    }
+
+    fn pack_whole<'m, I>(
+        &self,
+        compressor: &mut Compressor,
+        buffer: &mut Vec<u8>,
+        compressed: &mut Vec<u8>,
+        envelope: &Envelope<'_>,
         messages: &I,
     ) -> Option<Packed>
     where
@@ -165,30 +280,21 @@ impl Packer {
         loop {
             let limit = self.learned_limit.load(Relaxed);
             let max_raw = self.raw_bytes_per_payload(limit);
-            let encoded = encode_batch_list(
-                &mut workspace.raw,
-                &envelope,
-                messages.clone(),
-                max_raw,
-                max_count,
-            );
-            let raw = workspace.raw.get(encoded.start..).unwrap_or_default();
+            let encoded = encode_batch_list(buffer, envelope, messages.clone(), max_raw, max_count);
+            let raw = buffer.get(encoded.start..).unwrap_or_default();
             // What the service was seen to take binds only payloads that could be made smaller.
             let limit = match encoded.message_count {
                 0 => return None,
                 1 => self.max_payload_bytes,
                 _ => limit,
             };
-            let room = workspace
-                .compressor
-                .zlib_compress_bound(raw.len())
-                .min(limit);
-            if workspace.compressed.len() < room {
-                workspace.compressed.resize(room, 0);
+            let room = compressor.zlib_compress_bound(raw.len()).min(limit);
+            if compressed.len() < room {
+                compressed.resize(room, 0);
             }
-            let out = workspace.compressed.get_mut(..room).unwrap_or_default();
+            let out = compressed.get_mut(..room).unwrap_or_default();
             // The only error is that the room does not suffice.
-            if let Ok(len) = workspace.compressor.zlib_compress(raw, out) {
+            if let Ok(len) = compressor.zlib_compress(raw, out) {
                 // The vendor's payloads begin 78 9c. The second byte says how hard the compressor tried, which no
                 // decoder looks at, so what libdeflate says of its level is brought to the same.
                 if let [_, level, ..] = out {
@@ -206,6 +312,7 @@ impl Packer {
                 return Some(Packed::TooLarge { index: 0 });
             }
             self.learn(raw.len(), limit);
+            self.retried_count.fetch_add(1, Relaxed);
             max_count = encoded.message_count / 2;
         }
     }

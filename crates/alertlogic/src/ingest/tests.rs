@@ -274,6 +274,44 @@ fn the_ratio_that_was_learned_spares_tries_and_fills_payloads() {
 }
 
 #[test]
+fn payloads_of_level_1_are_full_and_none_is_compressed_twice() {
+    const LIMIT: usize = 60_000;
+    let packer = Packer::new(LIMIT, 1);
+    // Now well compressible and now not, so that no ratio learned from one payload holds for the next.
+    let texts: Vec<_> = (0..3_000)
+        .map(|n| match n / 300 % 2 {
+            0 => format!(
+                "{{\"Id\":\"{}\",{}}}",
+                noise(n, 40),
+                "\"same\":1,".repeat(80)
+            ),
+            _ => noise(n, 800),
+        })
+        .collect();
+    let metadata = metadata();
+    let envelope = Envelope {
+        source_id: "source",
+        metadata: &metadata,
+        now: now(),
+    };
+    let bodies: Vec<_> = packer
+        .pack(envelope, messages(&texts))
+        .map(|packed| match packed {
+            Packed::Payload(payload) => payload.body.len(),
+            Packed::TooLarge { index } => panic!("message {index} is too large"),
+        })
+        .collect();
+    let (last, full) = bodies.split_last().expect("there are messages");
+    assert!(*last <= LIMIT);
+    assert!(full.len() > 10);
+    for body in full {
+        // Room for one more message is left at most, as large as it can be.
+        assert!((LIMIT - 1_500..=LIMIT).contains(body), "{body}");
+    }
+    assert_eq!(packer.retried_count(), 0);
+}
+
+#[test]
 fn a_limit_learned_from_refusals_binds_until_the_service_takes_more() {
     let packer = Packer::new(400_000, 1);
     let texts: Vec<_> = (0..3_000).map(|n| noise(n, 300)).collect();

@@ -6,6 +6,7 @@
 //! than ours where there is one.
 
 mod blob;
+mod compressed;
 mod content_list;
 mod error_reply;
 mod notification;
@@ -18,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use url::Url;
 
 pub use blob::blob;
+pub use compressed::compressed;
 pub use content_list::content_list;
 pub use error_reply::error_reply;
 pub use notification::notification;

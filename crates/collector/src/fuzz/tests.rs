@@ -14,8 +14,9 @@ use mutate::Mutator;
 /// A target's name is that of its file in `fuzz/fuzz_targets`, and of its folders in `fuzz/corpus` and `fuzz/regressions`.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 5] = [
     ("blob", super::blob),
+    ("compressed", super::compressed),
     ("content_list", super::content_list),
     ("error_reply", super::error_reply),
     ("notification", super::notification),
@@ -44,6 +45,11 @@ fn every_committed_input_keeps_its_targets_promises() {
 #[test]
 fn mutated_blobs_keep_their_promises() {
     try_mutations("blob");
+}
+
+#[test]
+fn mutated_bytes_come_back_when_they_were_compressed() {
+    try_mutations("compressed");
 }
 
 #[test]

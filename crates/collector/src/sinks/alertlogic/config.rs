@@ -25,7 +25,7 @@ pub struct AlertLogicConfig {
     pub access_key_id: String,
     /// The access key's secret half.
     pub secret_key: SecretString,
-    /// 1 (fast) to 12 (small), libdeflate's levels.
+    /// 1 (fast, by our own compressor) to 12 (small), from 2 on libdeflate's levels.
     pub compression_level: u8,
     /// Compressed bytes that one request may have, at most [`LARGEST_PAYLOAD_BYTES`].
     pub max_payload_bytes: usize,

@@ -110,7 +110,9 @@ impl AlertLogicSink {
             })?;
         let source = self.account.source(batch.tenant()).await?;
         while let Some(stretch) = progress.next_stretch() {
-            let mut room = batch.reserve(self.packing_bytes(batch.text_bytes())).await;
+            let mut room = batch
+                .reserve(self.packer.packing_bytes(batch.text_bytes()))
+                .await;
             let packed = self
                 .pack(batch, stretch.start, stretch.len(), &source)
                 .await?;
@@ -143,12 +145,6 @@ impl AlertLogicSink {
         progress
             .settle(has_accepted_lately)
             .map_err(|reason| self.refused_all(&reason))
-    }
-
-    /// What packing a batch of so much text takes at its peak: the protobuf, what it is compressed into, and the body.
-    fn packing_bytes(&self, text_bytes: usize) -> usize {
-        let body_bytes = self.service.config().max_payload_bytes.min(text_bytes);
-        text_bytes + text_bytes / 8 + 2 * body_bytes
     }
 
     /// Compresses as many records as fit one payload.

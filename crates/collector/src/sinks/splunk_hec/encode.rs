@@ -1,15 +1,18 @@
 //! Records to Splunk's events: pure.
 
-use std::{fmt::Write as _, io::Write as _, ops::Range};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
-use flate2::write::GzEncoder;
+use deflate::{Deflater, Format};
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
 use super::{SplunkHecConfig, reply::AckId};
 use crate::record::{Batch, BlobTag, Record};
 
-/// The fastest: the way to Splunk is rarely the narrow one, and level 1 takes most of what JSON repeats.
-const GZIP_LEVEL: u32 = 1;
 /// What stands around a record in its event, roughly. Only the size of a request depends on it.
 const ENVELOPE_BYTES: usize = 256;
 /// From this length on a record is not copied before it is compressed.
@@ -19,6 +22,8 @@ const LONG_RECORD_BYTES: usize = 64 << 10;
 pub(super) struct Encoder {
     /// `,"host":…,"source":…,"sourcetype":…,"index":…,"event":`
     metadata: Vec<u8>,
+    /// Compressors not in use. As many come to be as there are requests made at one time.
+    deflaters: Mutex<Vec<Deflater>>,
 }
 
 impl Encoder {
@@ -39,30 +44,42 @@ impl Encoder {
         metadata.push_str(",\"event\":");
         Self {
             metadata: metadata.into_bytes(),
+            deflaters: Mutex::default(),
         }
     }
 
     /// The gzipped body of a request with these records of the batch. Events stand one after the other, without an array
     /// around them: that is Splunk's format for more than one.
     pub(super) fn encode(&self, batch: &Batch, records: Range<usize>) -> Vec<u8> {
-        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
+        let kept = self.lock().pop();
+        let mut gzip = kept.unwrap_or_default();
+        gzip.start(Format::Gzip);
         let mut event = Vec::new();
         for record in batch.records().skip(records.start).take(records.len()) {
             event.clear();
             self.push_head(&mut event, &record);
             // A record of many megabytes is compressed from where it lies: a copy of it would be as large again.
             if record.text().len() >= LONG_RECORD_BYTES {
-                gzip.write_all(&event).expect("memory takes everything");
-                gzip.write_all(record.text())
-                    .expect("memory takes everything");
+                gzip.write(&event);
+                gzip.write(record.text());
                 event.clear();
             } else {
                 event.extend_from_slice(record.text());
             }
             push_tail(&mut event, &record);
-            gzip.write_all(&event).expect("memory takes everything");
+            gzip.write(&event);
         }
-        gzip.finish().expect("memory takes everything")
+        let mut body = gzip.finish();
+        body.shrink_to_fit();
+        self.lock().push(gzip);
+        body
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Deflater>> {
+        // Nothing is left half done in the list by whoever panics.
+        self.deflaters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One event. The record stands in it byte for byte.

@@ -210,6 +210,8 @@ impl Decoder {
     }
 
     fn read_elements(&mut self, at_end: bool) {
+        #[cfg(target_arch = "x86_64")]
+        let mut scanner = crate::scan::Scanner::new();
         while self.error.is_none() {
             if self.skipping.is_some() {
                 if !self.skip_on() {
@@ -240,6 +242,8 @@ impl Decoder {
                 (Place::Start, _) => self.error = Some(Error::NotAnArray),
                 (Place::First, b']') | (Place::Between, b']') => self.step(Place::End),
                 (Place::Between, b',') => self.step(Place::Element),
+                #[cfg(target_arch = "x86_64")]
+                (Place::First | Place::Element, b'{') if self.scan(&mut scanner) => {}
                 (Place::First | Place::Element, _) => {
                     if !self.read_element() {
                         return;
@@ -256,6 +260,20 @@ impl Decoder {
     fn step(&mut self, place: Place) {
         self.read += 1;
         self.place = place;
+    }
+
+    /// Reads the records that begin here, as many as are easily read. False when there is none.
+    #[cfg(target_arch = "x86_64")]
+    fn scan(&mut self, scanner: &mut crate::scan::Scanner) -> bool {
+        let text = &self.buffer[..self.filled];
+        let known = self.spans.len();
+        self.read = scanner.scan(text, self.read, &mut self.spans);
+        for span in &self.spans[known..] {
+            self.record_bytes += u64::from(span.len);
+            self.record_count += 1;
+            self.place = Place::Between;
+        }
+        self.spans.len() > known
     }
 
     /// Reads the element that begins here. False when more bytes are needed.

@@ -328,7 +328,7 @@ fn to_u32(offset: usize) -> u32 {
 /// How many bytes at the start of `text` are neither a quote, a backslash nor a control character.
 /// Eight at a time: strings are most of a record, and a byte at a time was the slowest part of decoding.
 #[inline]
-fn plain_len(text: &[u8]) -> usize {
+pub(super) fn plain_len(text: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = 0x8080_8080_8080_8080;
     let mut at = 0;

@@ -10,6 +10,10 @@
 
 mod decoder;
 mod json;
+#[cfg(target_arch = "x86_64")]
+mod masks;
+#[cfg(target_arch = "x86_64")]
+mod scan;
 mod skip;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 //! `cargo bench -p decode`.
 
 mod decoder;
+pub mod inflate;
 mod json;
 #[cfg(target_arch = "x86_64")]
 mod masks;

@@ -1,6 +1,7 @@
 //! A leased blob → its records: the request, the inflating, and the pull through `decode`, piece by piece, so that a
 //! blob of any size passes through two buffers. What is retried from quarantine comes from the ledger instead, the same way.
 
+mod gulp;
 mod source;
 #[cfg(test)]
 mod tests;

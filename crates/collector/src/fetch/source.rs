@@ -1,25 +1,31 @@
 //! Where a blob's text comes from, piece by piece: a reply's body, inflated on the way, or bytes that are there already.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, ErrorKind, Read};
 
 use bytes::{Buf as _, Bytes};
-use flate2::bufread::MultiGzDecoder;
+use decode::inflate::{Damaged, Inflater};
 
 use super::Error;
+use super::gulp::{Gulped, Held};
 use crate::http::Body;
 use crate::microsoft;
 
 /// The blob's bytes, inflated on the way where they are compressed.
 pub(super) struct Source {
     body: Inlet,
+    /// What is at hand and not read yet.
+    piece: Bytes,
     inflow: Inflow,
 }
 
 enum Inflow {
-    Plain(Pieces),
+    Plain,
+    /// Kept as it comes, in the hope that it ends soon.
+    Kept(Held),
     // Boxed: the inflater's state is some 40 KiB, too much for a future that moves.
-    Gzip(Box<MultiGzDecoder<Pieces>>),
+    Gzip(Box<Inflater>),
+    /// All of it inflated.
+    Text(Gulped),
 }
 
 /// Where the next piece comes from.
@@ -31,102 +37,99 @@ enum Inlet {
 impl Source {
     /// The body of a reply.
     pub(super) fn new(body: Body, is_gzip: bool) -> Self {
-        let pieces = Pieces::default();
-        let inflow = if is_gzip {
-            Inflow::Gzip(Box::new(MultiGzDecoder::new(pieces)))
-        } else {
-            Inflow::Plain(pieces)
-        };
         Self {
             body: Inlet::Network(body),
-            inflow,
+            piece: Bytes::new(),
+            inflow: match is_gzip {
+                true => Inflow::Kept(Held::default()),
+                false => Inflow::Plain,
+            },
         }
     }
 
     /// Bytes that are there already.
     pub(super) fn stored(pieces: impl IntoIterator<Item = Bytes>) -> Self {
         Self {
-            // An empty piece would be taken for the end.
-            body: Inlet::Stored(
-                pieces
-                    .into_iter()
-                    .filter(|piece| !piece.is_empty())
-                    .collect(),
-            ),
-            inflow: Inflow::Plain(Pieces::default()),
+            body: Inlet::Stored(pieces.into_iter().collect()),
+            piece: Bytes::new(),
+            inflow: Inflow::Plain,
         }
     }
 
     /// Some bytes of the blob's text into `room`; 0 at the end.
     pub(super) async fn read(&mut self, room: &mut [u8]) -> Result<usize, Error> {
+        if let Inflow::Kept(_) = self.inflow {
+            self.keep().await?;
+        }
         loop {
-            let read = match &mut self.inflow {
-                Inflow::Plain(pieces) => pieces.read(room),
-                Inflow::Gzip(inflater) => inflater.read(room),
-            };
-            match read {
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let piece = match &mut self.body {
-                        Inlet::Network(body) => {
-                            body.chunk().await.map_err(microsoft::Error::from)?
-                        }
-                        Inlet::Stored(pieces) => pieces.pop_front(),
-                    };
-                    self.pieces().refill(piece);
+            match &mut self.inflow {
+                Inflow::Text(text) => return Ok(text.read(room)),
+                Inflow::Plain | Inflow::Kept(_) if self.piece.is_empty() => {}
+                Inflow::Plain | Inflow::Kept(_) => {
+                    let count = self.piece.len().min(room.len());
+                    room[..count].copy_from_slice(&self.piece[..count]);
+                    self.piece.advance(count);
+                    return Ok(count);
                 }
-                Err(error) => {
-                    return Err(Error::Damaged {
-                        what: error.to_string(),
-                    });
+                Inflow::Gzip(inflater) => {
+                    let (read, written) = inflater.inflate(&self.piece, room).map_err(damaged)?;
+                    self.piece.advance(read);
+                    if written > 0 {
+                        return Ok(written);
+                    }
+                }
+            }
+            match self.body.next().await? {
+                Some(piece) => self.piece = piece,
+                None => {
+                    if let Inflow::Gzip(inflater) = &self.inflow {
+                        inflater.finish().map_err(damaged)?;
+                    }
+                    return Ok(0);
                 }
             }
         }
     }
 
-    fn pieces(&mut self) -> &mut Pieces {
-        match &mut self.inflow {
-            Inflow::Plain(pieces) => pieces,
-            Inflow::Gzip(inflater) => inflater.get_mut(),
+    /// Keeps the body's pieces until it ends, and inflates them in one go, or until it is too long for that.
+    ///
+    /// # If interrupted
+    /// What came is kept, and the next call goes on.
+    async fn keep(&mut self) -> Result<(), Error> {
+        while let Inflow::Kept(held) = &mut self.inflow {
+            let ended = match self.body.next().await? {
+                Some(piece) if held.keep(&piece) => continue,
+                Some(piece) => {
+                    self.piece = held.with(piece);
+                    false
+                }
+                None => true,
+            };
+            self.inflow = match ended.then(|| held.gulp()).flatten() {
+                Some(text) => Inflow::Text(text),
+                None => {
+                    if ended {
+                        self.piece = held.with(Bytes::new());
+                    }
+                    Inflow::Gzip(Box::default())
+                }
+            };
         }
+        Ok(())
     }
 }
 
-/// The compressed bytes at hand, as a reader that says [`ErrorKind::WouldBlock`] when it needs the next piece: the
-/// inflater then keeps its state, and the waiting is done outside it, where it is async.
-#[derive(Default)]
-struct Pieces {
-    piece: Bytes,
-    has_ended: bool,
-}
-
-impl Pieces {
-    fn refill(&mut self, piece: Option<Bytes>) {
-        match piece {
-            Some(piece) => self.piece = piece,
-            None => self.has_ended = true,
-        }
+impl Inlet {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        Ok(match self {
+            Self::Network(body) => body.chunk().await.map_err(microsoft::Error::from)?,
+            Self::Stored(pieces) => pieces.pop_front(),
+        })
     }
 }
 
-impl BufRead for Pieces {
-    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
-        if self.piece.is_empty() && !self.has_ended {
-            Err(ErrorKind::WouldBlock.into())
-        } else {
-            Ok(&self.piece)
-        }
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.piece.advance(count);
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.fill_buf()?.read(room)?;
-        self.consume(count);
-        Ok(count)
+fn damaged(error: Damaged) -> Error {
+    Error::Damaged {
+        what: error.to_string(),
     }
 }

@@ -121,10 +121,15 @@ impl Source {
 
 impl Inlet {
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        Ok(match self {
+        let piece = match self {
             Self::Network(body) => body.chunk().await.map_err(microsoft::Error::from)?,
             Self::Stored(pieces) => pieces.pop_front(),
-        })
+        };
+        if piece.is_none() {
+            // A body must not be asked again when it has ended.
+            *self = Self::Stored(VecDeque::new());
+        }
+        Ok(piece)
     }
 }
 

@@ -16,8 +16,8 @@ use crate::simulator::Simulator;
 
 /// How often the end is looked for. Small beside the seconds that a row takes.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Longer than any row takes; a collector that stands still is found out.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// A collector that stands still for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a row is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,16 +139,19 @@ impl Collector {
 
     /// Waits until so many records are delivered, and gives what that took.
     pub(crate) fn wait(&self, simulator: &Simulator, records: u64) -> anyhow::Result<Outcome> {
-        let waiting = Instant::now();
+        let (mut moved, mut before) = (Instant::now(), 0);
         let (ended, bytes) = loop {
             std::thread::sleep(LOOK_EVERY);
             let (delivered, bytes) = self.delivered()?;
             if delivered >= records {
                 break (now()?, bytes);
             }
+            if delivered > before {
+                (moved, before) = (Instant::now(), delivered);
+            }
             anyhow::ensure!(
-                waiting.elapsed() < PATIENCE,
-                "only {delivered} of {records} records are delivered after {PATIENCE:?}"
+                moved.elapsed() < PATIENCE,
+                "{delivered} of {records} records are delivered, and no more for {PATIENCE:?}"
             );
         };
         let (cpu_seconds, peak_mib) = (self.process.cpu_seconds()?, self.process.peak_mib()?);

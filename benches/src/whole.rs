@@ -50,8 +50,7 @@ pub(crate) fn measure(common: &Common, whole: &Whole, goals: &mut Goals) -> anyh
 fn default_records(records_per_blob: u64) -> u64 {
     match records_per_blob {
         0..50 => 200_000,
-        50..500 => 500_000,
-        _ => 1_000_000,
+        _ => 500_000,
     }
 }
 

@@ -7,9 +7,9 @@
 )]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
-    _mm_set_epi64x, _mm_set1_epi8, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
-    _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi8,
+    _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set_epi64x,
+    _mm256_set1_epi8,
 };
 
 /// Bytes to a block, one for each bit of a mask.
@@ -46,93 +46,116 @@ pub(super) fn classify(has_avx2: bool, blocks: &[[u8; BLOCK]], masks: &mut [Mask
     }
 }
 
-#[target_feature(enable = "avx2")]
-fn classify_avx2(blocks: &[[u8; BLOCK]], masks: &mut [Masks]) {
-    for (block, masks) in blocks.iter().zip(masks) {
-        let (words, _) = block.as_chunks::<8>();
-        let [a, b, c, d, e, f, g, h] = *words else {
-            return;
-        };
-        let halves = [vector_avx2([a, b, c, d]), vector_avx2([e, f, g, h])];
-        let mask = |of: [__m256i; 2]| {
-            let [low, high] = of.map(|half| _mm256_movemask_epi8(half) as u32);
-            u64::from(low) | u64::from(high) << 32
-        };
-        let equal = |byte: u8| {
-            let wanted = _mm256_set1_epi8(byte as i8);
-            mask(halves.map(|half| _mm256_cmpeq_epi8(half, wanted)))
-        };
-        let bit = _mm256_set1_epi8(BRACE_BIT as i8);
-        let braces = halves.map(|half| _mm256_or_si256(half, bit));
-        let equal_brace = |byte: u8| {
-            let wanted = _mm256_set1_epi8(byte as i8);
-            mask(braces.map(|half| _mm256_cmpeq_epi8(half, wanted)))
-        };
-        let last_control = _mm256_set1_epi8(0x1f);
-        *masks = Masks {
-            quote: equal(b'"'),
-            backslash: equal(b'\\'),
-            control: mask(
-                halves.map(|half| _mm256_cmpeq_epi8(_mm256_min_epu8(half, last_control), half)),
-            ),
-            open: equal_brace(b'{'),
-            close: equal_brace(b'}'),
-            colon: equal(b':'),
-            comma: equal(b','),
-            high: mask(halves),
-        };
-    }
+/// The body of both functions below. A macro, because what a closure or a generic function does with vectors need not be
+/// inlined, and a vector that is handed over in memory costs more than what is done with it.
+macro_rules! masks_of {
+    ($vectors:ident, $mask:ident, $equal:ident, $min:ident, $or:ident, $splat:ident) => {{
+        let quote = $splat(b'"' as i8);
+        let backslash = $splat(b'\\' as i8);
+        let last_control = $splat(0x1f);
+        let brace_bit = $splat(BRACE_BIT as i8);
+        let open = $splat(b'{' as i8);
+        let close = $splat(b'}' as i8);
+        let colon = $splat(b':' as i8);
+        let comma = $splat(b',' as i8);
+        Masks {
+            quote: $mask!($vectors, vector => $equal(vector, quote)),
+            backslash: $mask!($vectors, vector => $equal(vector, backslash)),
+            control: $mask!($vectors, vector => $equal($min(vector, last_control), vector)),
+            open: $mask!($vectors, vector => $equal($or(vector, brace_bit), open)),
+            close: $mask!($vectors, vector => $equal($or(vector, brace_bit), close)),
+            colon: $mask!($vectors, vector => $equal(vector, colon)),
+            comma: $mask!($vectors, vector => $equal(vector, comma)),
+            high: $mask!($vectors, vector => vector),
+        }
+    }};
 }
 
 #[target_feature(enable = "avx2")]
-fn vector_avx2(words: [[u8; 8]; 4]) -> __m256i {
-    let [a, b, c, d] = words.map(i64::from_le_bytes);
-    _mm256_set_epi64x(d, c, b, a)
+fn classify_avx2(blocks: &[[u8; BLOCK]], masks: &mut [Masks]) {
+    macro_rules! mask {
+        ($vectors:ident, $vector:ident => $of:expr) => {{
+            let $vector = $vectors.0;
+            let low = _mm256_movemask_epi8($of) as u32;
+            let $vector = $vectors.1;
+            let high = _mm256_movemask_epi8($of) as u32;
+            u64::from(low) | u64::from(high) << 32
+        }};
+    }
+    for (block, masks) in blocks.iter().zip(masks) {
+        let [a, b, c, d, e, f, g, h] = words(block);
+        let vectors = (_mm256_set_epi64x(d, c, b, a), _mm256_set_epi64x(h, g, f, e));
+        *masks = masks_of!(
+            vectors,
+            mask,
+            _mm256_cmpeq_epi8,
+            _mm256_min_epu8,
+            _mm256_or_si256,
+            _mm256_set1_epi8
+        );
+    }
 }
 
 #[target_feature(enable = "sse2")]
 fn classify_sse2(blocks: &[[u8; BLOCK]], masks: &mut [Masks]) {
-    for (block, masks) in blocks.iter().zip(masks) {
-        let (words, _) = block.as_chunks::<8>();
-        let [a, b, c, d, e, f, g, h] = *words else {
-            return;
-        };
-        let quarters = [[a, b], [c, d], [e, f], [g, h]].map(|words| vector_sse2(words));
-        let mask = |of: [__m128i; 4]| {
-            let [a, b, c, d] = of.map(|quarter| u64::from(_mm_movemask_epi8(quarter) as u16));
+    macro_rules! mask {
+        ($vectors:ident, $vector:ident => $of:expr) => {{
+            let $vector = $vectors.0;
+            let a = u64::from(_mm_movemask_epi8($of) as u16);
+            let $vector = $vectors.1;
+            let b = u64::from(_mm_movemask_epi8($of) as u16);
+            let $vector = $vectors.2;
+            let c = u64::from(_mm_movemask_epi8($of) as u16);
+            let $vector = $vectors.3;
+            let d = u64::from(_mm_movemask_epi8($of) as u16);
             a | b << 16 | c << 32 | d << 48
-        };
-        let equal = |byte: u8| {
-            let wanted = _mm_set1_epi8(byte as i8);
-            mask(quarters.map(|quarter| _mm_cmpeq_epi8(quarter, wanted)))
-        };
-        let bit = _mm_set1_epi8(BRACE_BIT as i8);
-        let braces = quarters.map(|quarter| _mm_or_si128(quarter, bit));
-        let equal_brace = |byte: u8| {
-            let wanted = _mm_set1_epi8(byte as i8);
-            mask(braces.map(|quarter| _mm_cmpeq_epi8(quarter, wanted)))
-        };
-        let last_control = _mm_set1_epi8(0x1f);
-        *masks = Masks {
-            quote: equal(b'"'),
-            backslash: equal(b'\\'),
-            control: mask(
-                quarters
-                    .map(|quarter| _mm_cmpeq_epi8(_mm_min_epu8(quarter, last_control), quarter)),
-            ),
-            open: equal_brace(b'{'),
-            close: equal_brace(b'}'),
-            colon: equal(b':'),
-            comma: equal(b','),
-            high: mask(quarters),
-        };
+        }};
+    }
+    for (block, masks) in blocks.iter().zip(masks) {
+        let [a, b, c, d, e, f, g, h] = words(block);
+        let vectors = (
+            _mm_set_epi64x(b, a),
+            _mm_set_epi64x(d, c),
+            _mm_set_epi64x(f, e),
+            _mm_set_epi64x(h, g),
+        );
+        *masks = masks_of!(
+            vectors,
+            mask,
+            _mm_cmpeq_epi8,
+            _mm_min_epu8,
+            _mm_or_si128,
+            _mm_set1_epi8
+        );
     }
 }
 
-#[target_feature(enable = "sse2")]
-fn vector_sse2(words: [[u8; 8]; 2]) -> __m128i {
-    let [a, b] = words.map(i64::from_le_bytes);
-    _mm_set_epi64x(b, a)
+#[inline(always)]
+fn words(block: &[u8; BLOCK]) -> [i64; 8] {
+    macro_rules! word {
+        ($at:expr) => {
+            i64::from_le_bytes([
+                block[$at],
+                block[$at + 1],
+                block[$at + 2],
+                block[$at + 3],
+                block[$at + 4],
+                block[$at + 5],
+                block[$at + 6],
+                block[$at + 7],
+            ])
+        };
+    }
+    [
+        word!(0),
+        word!(8),
+        word!(16),
+        word!(24),
+        word!(32),
+        word!(40),
+        word!(48),
+        word!(56),
+    ]
 }
 
 #[cfg(test)]

@@ -145,13 +145,20 @@ impl Scene {
     }
 
     /// The scene after the process ended and began again: the ledger is opened anew.
-    pub(crate) fn restarted(self) -> Self {
+    pub(crate) async fn restarted(self) -> Self {
         let Self {
             ledger,
             microsoft,
             clock,
             folder,
         } = self;
+        // A task that was aborted lets go of it when it is next looked at, and what that one had begun a turn later.
+        for _turn in 0..100_000 {
+            if Arc::strong_count(&ledger) == 1 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
         Arc::into_inner(ledger)
             .expect("nobody uses the ledger any more")
             .close();

@@ -206,7 +206,7 @@ async fn a_second_process_uses_ids_addresses_and_subscriptions_again() {
     let scene = Scene::new();
     Setup::default().run(&scene).await;
     subscribed(&scene, &Value::Null);
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     Setup::default().run(&scene).await;
     assert_eq!(scene.microsoft.count("register"), 1);
     assert_eq!(scene.microsoft.count("endpoint/azcollect"), 1);
@@ -284,7 +284,7 @@ async fn ids_are_not_lost_when_what_follows_the_registration_fails() {
     let report = Setup::default().run(&scene).await;
     assert!(report.checkins[0].failed.is_some());
     assert_eq!(report.checkins[0].source_id.as_deref(), Some("source-id"));
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     scene.microsoft.on("checkin", [Answer::ok("{}")]);
     assert!(Setup::default().run(&scene).await.is_clean());
     assert_eq!(scene.microsoft.count("register"), 1);
@@ -303,7 +303,7 @@ async fn the_service_is_told_what_was_delivered_since_it_last_took_a_check_in() 
     Setup::default().run(&scene).await;
     assert_eq!(stats(&scene), json!({"bytes": 300, "events": 3}));
     // Not taken, so it is still to be told, with what came since, and by any process.
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     scene.deliver("two", 2, 50).await;
     scene.microsoft.on("checkin", [Answer::ok("{}")]);
     Setup::default().run(&scene).await;
@@ -364,7 +364,7 @@ async fn a_check_in_says_how_the_update_stands_also_when_all_is_well() {
     let state = json!({"situation": "up to date, 0.1.0 runs", "is_trouble": false}).to_string();
     scene.ledger.remember("update/state", &state).await.unwrap();
     Setup::default().run(&scene).await;
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     scene
         .microsoft
         .on("subscriptions", [Answer::status(500, "")]);

@@ -126,7 +126,7 @@ async fn a_restart_puts_the_sinks_back_and_repeats_nothing() {
     first.start().await.unwrap();
     first.run_once(&CancellationToken::new()).await.unwrap();
     drop(first);
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     let second = pipeline(&scene, &[&file]);
     second.start().await.unwrap();
     assert!(

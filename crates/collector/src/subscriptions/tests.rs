@@ -111,7 +111,7 @@ async fn a_subscription_is_not_started_twice_within_fifteen_minutes_nor_across_a
     assert_eq!(keep(&scene, None).await.unwrap(), 2);
     tokio::time::advance(Duration::from_secs(14 * 60)).await;
     assert_eq!(keep(&scene, None).await.unwrap(), 0);
-    scene = scene.restarted();
+    scene = scene.restarted().await;
     assert_eq!(keep(&scene, None).await.unwrap(), 0);
     tokio::time::advance(Duration::from_secs(61)).await;
     assert_eq!(keep(&scene, None).await.unwrap(), 2);

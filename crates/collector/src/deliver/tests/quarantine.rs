@@ -105,7 +105,7 @@ async fn a_retry_that_is_broken_off_anywhere_is_neither_lost_nor_repeated() {
         scene.ledger.fail_next(method, count);
         pass(&deliverer(&scene, &[&picky, &other])).await;
         assert_eq!(items(&scene).await.len(), 1, "{method}: it is still there");
-        let scene = scene.restarted();
+        let scene = scene.restarted().await;
         deliver_all(&scene, &deliverer(&scene, &[&picky, &other])).await;
         assert_eq!(picky.taken_sorted(), records(0, 3), "{method}");
         assert_eq!(other.taken_sorted(), records(0, 3), "{method}");
@@ -127,7 +127,7 @@ async fn a_retry_whose_pass_is_dropped_comes_again_after_a_restart() {
     assert!(dropped.await.is_err(), "the sink never answers");
     assert_eq!(items(&scene).await.len(), 1);
     drop(deliverer);
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     deliver_all(&scene, &super::deliverer(&scene, &[&picky, &other])).await;
     assert_eq!(picky.taken_sorted(), records(0, 3));
     assert_eq!(items(&scene).await, []);

@@ -176,7 +176,7 @@ async fn what_is_remembered_outlives_the_process_and_ends_with_its_time() {
     let first = deduping(&scene, &[&sink]);
     deliver_all(&scene, &first).await;
     drop(first);
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     let second = deduping(&scene, &[&sink]);
     scene.add_blob("b", &records(0, 4)).await;
     deliver_all(&scene, &second).await;

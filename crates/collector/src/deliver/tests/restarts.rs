@@ -17,7 +17,7 @@ async fn what_a_sink_acknowledged_survives_a_restart() {
     pass(&deliverer(&scene, &[&good, &bad])).await;
     assert_eq!(good.taken_sorted(), records(0, 50));
 
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     bad.script([]);
     deliver_all(&scene, &deliverer(&scene, &[&good, &bad])).await;
     assert_eq!(good.taken_sorted(), records(0, 50));
@@ -46,7 +46,7 @@ async fn a_blob_of_many_parts_goes_on_for_each_sink_where_that_sink_was() {
             one.script(script(parts_of_one));
             two.script(script(parts_of_two));
             pass(&deliverer(&scene, &[&one, &two])).await;
-            scene = scene.restarted();
+            scene = scene.restarted().await;
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         one.script([]);
@@ -69,7 +69,7 @@ async fn a_part_that_was_half_taken_is_repeated_and_no_other() {
     let sink = FakeSink::by_parts("http", 1);
     sink.script([Turn::Take, Turn::TakeSome(7), Turn::FailForGood]);
     pass(&deliverer(&scene, &[&sink])).await;
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     deliver_all(&scene, &deliverer(&scene, &[&sink])).await;
     let mut taken = sink.taken_sorted();

@@ -63,7 +63,7 @@ async fn the_buckets_are_kept_over_restarts() {
     keep(&scene, tenant(), &ages).await;
     keep(&scene, other_tenant(), &ages[..1]).await;
     keep(&scene, tenant(), &[]).await;
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     keep(&scene, tenant(), &ages[1..2]).await;
 
     let all = recall_lateness(&*scene.ledger).await.unwrap();

@@ -282,7 +282,7 @@ async fn after_a_pause_listing_resumes_where_the_ledger_stands_and_says_so() {
     let (stood_at, count) = (now(&scene), asked(&scene).len());
     tokio::time::advance(5 * HOUR).await;
 
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     let poller = Poller::of(&scene);
     poller.poll_well(&scene, HOUR).await;
     assert_eq!(

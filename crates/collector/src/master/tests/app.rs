@@ -78,7 +78,7 @@ async fn the_run_after_the_restart_puts_nothing_and_lists_nothing() {
     let auth_id = put["properties"][AUTH_ID_SETTING].clone();
     let webhook = json!({"status": "enabled", "address": "https://app.example.net/api/o365/webhook", "authId": auth_id});
     subscribed(&scene, &webhook);
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     tokio::time::advance(EVERY).await;
     let report = restarted_with(&put).run(&scene).await;
     assert!(report.is_clean() && !report.has_put_settings, "{report:?}");
@@ -98,7 +98,7 @@ async fn a_put_that_fails_loses_nothing_and_is_made_up_for() {
     scene.microsoft.on("settings", [Answer::status(403, "")]);
     let report = setup().run(&scene).await;
     assert!(report.settings_trouble.is_some() && report.checkins[0].failed.is_none());
-    let scene = scene.restarted();
+    let scene = scene.restarted().await;
     scene.microsoft.on("settings", [Answer::ok(SETTINGS)]);
     let report = setup().run(&scene).await;
     assert!(report.has_put_settings);

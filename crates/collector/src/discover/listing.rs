@@ -97,13 +97,13 @@ pub struct Listed {
 }
 
 /// Lists one window to its last page and notes it, each page asked for again when that is of use: for those who list by
-/// hand, while somebody waits. Otherwise as [`list_watched`].
+/// hand, while somebody waits. Each page is noted before the next is asked for.
 ///
 /// # Errors
-/// As there.
+/// The blobs of the pages that were read are noted, and the window is not.
 ///
 /// # If interrupted
-/// As there.
+/// As with an error: whoever lists next lists the whole window again, and finds those blobs known.
 pub async fn list_hour(
     microsoft: &Microsoft,
     content_type: ContentType,
@@ -115,7 +115,7 @@ pub async fn list_hour(
     list_pages(pages, ledger, &mut Lateness::unwatched(), now).await
 }
 
-/// Lists one window to its last page and notes it, with `lateness` looking on as blobs turn up that were not known. Each
+/// As [`list_hour`], each page asked for once, with `lateness` looking on as blobs turn up that were not known. Each
 /// page is noted before the next is asked for, so that a long listing need not fit in memory and a failure in the middle
 /// loses none of what came before.
 ///

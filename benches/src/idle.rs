@@ -35,18 +35,21 @@ fn simulator(common: &Common, tenants: u64) -> anyhow::Result<Simulator> {
     Simulator::start(common, &options)
 }
 
+/// What a collector with nothing to do takes over so many seconds: per cent of a core, MiB resident, MiB at most.
+fn watch(collector: &Collector, seconds: u64) -> anyhow::Result<(f64, f64, f64)> {
+    std::thread::sleep(SETTLED);
+    let process = &collector.process;
+    let (before, started) = (process.cpu_seconds()?, Instant::now());
+    std::thread::sleep(Duration::from_secs(seconds));
+    let cpu = process.cpu_seconds()? - before;
+    let percent = cpu / started.elapsed().as_secs_f64() * 100.0;
+    Ok((percent, process.resident_mib()?, process.peak_mib()?))
+}
+
 fn few(common: &Common, idle: &Idle, goals: &mut Goals) -> anyhow::Result<()> {
     let simulator = simulator(common, 1)?;
     let collector = Collector::start(common, &simulator, Setup::new(Sink::Alertlogic))?;
-    std::thread::sleep(SETTLED);
-    let (before, started) = (collector.process.cpu_seconds()?, Instant::now());
-    std::thread::sleep(Duration::from_secs(idle.seconds));
-    let cpu = collector.process.cpu_seconds()? - before;
-    let percent = cpu / started.elapsed().as_secs_f64() * 100.0;
-    let (resident, peak) = (
-        collector.process.resident_mib()?,
-        collector.process.peak_mib()?,
-    );
+    let (percent, resident, peak) = watch(&collector, idle.seconds)?;
     println!(
         "\nidle: one tenant, five content types polled each minute: {percent:.3} % of a core over {} s, \
          {resident:.1} MiB resident, {peak:.1} MiB at most",
@@ -62,15 +65,7 @@ fn many(common: &Common, idle: &Idle, goals: &mut Goals) -> anyhow::Result<()> {
     // One hour back: the first listing of a day would be what is measured.
     let setup = Setup::new(Sink::Alertlogic).set("poll", "lookback_hours", 1);
     let collector = Collector::start(common, &simulator, setup)?;
-    std::thread::sleep(SETTLED);
-    let (before, started) = (collector.process.cpu_seconds()?, Instant::now());
-    std::thread::sleep(Duration::from_secs(idle.seconds));
-    let cpu = collector.process.cpu_seconds()? - before;
-    let percent = cpu / started.elapsed().as_secs_f64() * 100.0;
-    let (resident, peak) = (
-        collector.process.resident_mib()?,
-        collector.process.peak_mib()?,
-    );
+    let (percent, resident, peak) = watch(&collector, idle.seconds)?;
     println!(
         "idle: {} tenants: {percent:.1} % of a core over {} s, {resident:.1} MiB resident, {peak:.1} MiB at most",
         idle.tenants, idle.seconds

@@ -81,6 +81,22 @@ async fn each_hour_is_listed_and_noted_and_one_that_fails_stops_only_its_content
     assert_eq!(coverage.pending_count, 2);
 }
 
+/// Lists so many hours back of one content type.
+async fn list_back(scene: &Scene, hour_count: i32) -> Progress {
+    let doors: Doors = HashMap::from([(tenant(), Arc::new(scene.door(tenant())))]);
+    let range = Window::new(start() - HOUR * hour_count, start()).unwrap();
+    list_range(
+        &doors,
+        &[(tenant(), CONTENT_TYPE)],
+        range,
+        &*scene.ledger,
+        &*scene.clock,
+        &CancellationToken::new(),
+        &|_| {},
+    )
+    .await
+}
+
 #[tokio::test(start_paused = true)]
 async fn hours_whose_pages_are_bad_are_listed_later_and_hold_up_no_other() {
     let scene = Scene::new();
@@ -93,18 +109,7 @@ async fn hours_whose_pages_are_bad_are_listed_later_and_hold_up_no_other() {
         "content",
         std::iter::repeat_with(|| Answer::ok("[]")).take(10),
     );
-    let doors: Doors = HashMap::from([(tenant(), Arc::new(scene.door(tenant())))]);
-    let range = Window::new(start() - HOUR * 6, start()).unwrap();
-    let progress = list_range(
-        &doors,
-        &[(tenant(), CONTENT_TYPE)],
-        range,
-        &*scene.ledger,
-        &*scene.clock,
-        &CancellationToken::new(),
-        &|_| {},
-    )
-    .await;
+    let progress = list_back(&scene, 6).await;
     assert_eq!(progress.failures, Vec::<String>::new());
     assert_eq!((progress.listed_hours, progress.all_hours), (6, 6));
 }
@@ -116,18 +121,7 @@ async fn a_service_that_is_down_is_not_asked_for_every_hour() {
     scene
         .microsoft
         .on("content", std::iter::repeat_with(down).take(1_000));
-    let doors: Doors = HashMap::from([(tenant(), Arc::new(scene.door(tenant())))]);
-    let range = Window::new(start() - HOUR * 100, start()).unwrap();
-    let progress = list_range(
-        &doors,
-        &[(tenant(), CONTENT_TYPE)],
-        range,
-        &*scene.ledger,
-        &*scene.clock,
-        &CancellationToken::new(),
-        &|_| {},
-    )
-    .await;
+    let progress = list_back(&scene, 100).await;
     assert_eq!(progress.failures.len(), 1);
     assert_eq!(scene.microsoft.count("content"), 3 * 5);
 }

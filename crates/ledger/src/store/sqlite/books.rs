@@ -1,6 +1,7 @@
 //! What the writer thread works on: the connection, its transaction, and the few small tables it knows by heart.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use activity_api::{ContentType, TenantId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
@@ -13,11 +14,16 @@ use super::records::Records;
 /// One bit of `blob.whole_sinks` per sink. The sign bit is left out.
 const MAX_SINKS: u32 = 63;
 
+/// What each stream's number stands for.
+pub(super) type StreamNames = HashMap<i64, (TenantId, ContentType)>;
+
 /// The writer's connection and its memory of stream and sink numbers.
 pub(super) struct Books {
     connection: Connection,
     knows_names: bool,
     streams: HashMap<(TenantId, ContentType), i64>,
+    /// The same, by number; made anew when it is asked for and there are more.
+    streams_by_id: Arc<StreamNames>,
     sinks: HashMap<SinkName, Sink>,
     records: Records,
 }
@@ -52,6 +58,7 @@ impl Books {
             connection,
             knows_names: false,
             streams: HashMap::new(),
+            streams_by_id: Arc::default(),
             sinks: HashMap::new(),
             records: Records::default(),
         }
@@ -155,11 +162,14 @@ impl Books {
     }
 
     /// Every stream by number.
-    pub(super) fn streams_by_id(
-        &mut self,
-    ) -> Result<HashMap<i64, (TenantId, ContentType)>, Failure> {
+    pub(super) fn streams_by_id(&mut self) -> Result<Arc<StreamNames>, Failure> {
         self.learn_names_if_forgotten()?;
-        Ok(self.streams.iter().map(|(&name, &id)| (id, name)).collect())
+        // Numbers are given out and never taken back, but with all that is known.
+        if self.streams_by_id.len() != self.streams.len() {
+            let by_id = self.streams.iter().map(|(&name, &id)| (id, name));
+            self.streams_by_id = Arc::new(by_id.collect());
+        }
+        Ok(Arc::clone(&self.streams_by_id))
     }
 
     /// A sink's number, given out on first use.
@@ -218,6 +228,13 @@ impl Books {
         Ok(found.is_some())
     }
 
+    /// Whether any sink has a part of the blob, and not the whole. Asked before parts are deleted: few blobs have any, and
+    /// to delete none costs SQLite a table of its own to gather the rows in.
+    pub(super) fn has_parts(&self, blob: i64) -> Result<bool, Failure> {
+        let mut statement = self.statement("SELECT 1 FROM part WHERE blob = ?1 LIMIT 1")?;
+        Ok(statement.exists([blob])?)
+    }
+
     fn learn_names_if_forgotten(&mut self) -> Result<(), Failure> {
         if self.knows_names {
             return Ok(());
@@ -242,6 +259,7 @@ impl Books {
             }
         }
         self.streams = streams;
+        self.streams_by_id = Arc::default();
         self.sinks = sinks;
         self.knows_names = true;
         Ok(())

@@ -21,7 +21,7 @@ pub(super) fn compact(
     max_blobs: usize,
 ) -> Result<Compacted, Failure> {
     let before = stored(before);
-    let mut streams: Vec<i64> = books.streams_by_id()?.into_keys().collect();
+    let mut streams: Vec<i64> = books.streams_by_id()?.keys().copied().collect();
     streams.sort_unstable();
     let mut done = Compacted {
         is_done: true,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::Error;
@@ -79,7 +80,7 @@ pub(super) fn in_memory() -> Result<Connection, Error> {
     connection
         .execute_batch("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")
         .map_err(|error| meaning(error, "setting up the database"))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENT_COUNT);
+    keep_statements(&connection)?;
     schema::migrate(&mut connection)?;
     Ok(connection)
 }
@@ -98,8 +99,18 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Error> {
     connection
         .busy_timeout(BUSY_TIMEOUT)
         .map_err(|error| meaning(error, "setting up the database"))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENT_COUNT);
+    keep_statements(&connection)?;
     Ok(connection)
+}
+
+/// Has a statement prepared once and no more. Without the stability guarantee, SQLite prepares one that meets a partial
+/// index anew for every value that is bound to it: it might decide otherwise, which ours forbid it by naming their index.
+fn keep_statements(connection: &Connection) -> Result<(), Error> {
+    connection.set_prepared_statement_cache_capacity(STATEMENT_COUNT);
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(|_| ())
+        .map_err(|error| meaning(error, "setting up the database"))
 }
 
 fn create_private(path: &Path) -> std::io::Result<File> {

@@ -111,17 +111,17 @@ fn wake(books: &Books, now: Timestamp) -> Result<(), Failure> {
 
 /// The groups that the request may take from, each with its first blob read.
 fn due_groups(books: &mut Books, request: &LeaseRequest) -> Result<Vec<Group>, Failure> {
-    let excluded: HashSet<i64> = books
-        .streams_by_id()?
-        .into_iter()
-        .filter(|(_, (tenant, _))| request.except_tenants.contains(tenant))
-        .map(|(stream, _)| stream)
-        .collect();
+    let streams = books.streams_by_id()?;
+    let except: HashSet<_> = request.except_tenants.iter().copied().collect();
+    let is_excluded = |stream: &i64| {
+        let name = streams.get(stream);
+        name.is_some_and(|(tenant, _)| except.contains(tenant))
+    };
     let served = all_of(books, request)?;
     let mut groups = Vec::new();
     let mut after = (i64::MIN, i64::MAX);
     while let Some((stream, whole_sinks, first)) = next_group(books, after)? {
-        if excluded.contains(&stream) {
+        if is_excluded(&stream) {
             after = (stream, i64::MAX);
             continue;
         }

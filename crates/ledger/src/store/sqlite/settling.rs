@@ -54,7 +54,9 @@ fn acknowledge_part(
     let blob = row_of(key);
     let changed = match part {
         AcknowledgedPart::Whole => {
-            books.statement("DELETE FROM part WHERE blob = ?1 AND sink = ?2")?.execute(params![blob, sink.id])?;
+            if books.has_parts(blob)? {
+                books.statement("DELETE FROM part WHERE blob = ?1 AND sink = ?2")?.execute(params![blob, sink.id])?;
+            }
             books
                 .statement("UPDATE blob SET whole_sinks = whole_sinks | ?2 WHERE id = ?1 AND state < 3")?
                 .execute(params![blob, sink.bit()])?
@@ -237,8 +239,11 @@ fn settle_unfetched(
 }
 
 fn forget_parts(books: &Books, lease: &Lease) -> Result<(), Failure> {
-    books
-        .statement("DELETE FROM part WHERE blob = ?1")?
-        .execute([row_of(lease.key)])?;
+    let blob = row_of(lease.key);
+    if books.has_parts(blob)? {
+        books
+            .statement("DELETE FROM part WHERE blob = ?1")?
+            .execute([blob])?;
+    }
     Ok(())
 }

@@ -256,13 +256,17 @@ impl Feed {
         if authority.contains('@') {
             return Err(UntrustedReason::UserInfo);
         }
-        // Read by the same strict rules as the configured origin, so a default port and upper case are no difference, and a
-        // trailing dot or a percent sign is one.
-        let origin: Origin = format!("{scheme}://{authority}")
-            .parse()
-            .map_err(|_| UntrustedReason::OtherOrigin)?;
-        if origin != self.activity {
-            return Err(UntrustedReason::OtherOrigin);
+        // Written just like the configured one, as nearly all are, it is the same without a closer look.
+        let is_the_same = uri.strip_suffix(path_and_query) == Some(self.activity.as_str());
+        if !is_the_same {
+            // Read by the same strict rules as the configured origin, so a default port and upper case are no difference,
+            // and a trailing dot or a percent sign is one.
+            let origin: Origin = format!("{scheme}://{authority}")
+                .parse()
+                .map_err(|_| UntrustedReason::OtherOrigin)?;
+            if origin != self.activity {
+                return Err(UntrustedReason::OtherOrigin);
+            }
         }
         let path = path_and_query.split('?').next().unwrap_or_default();
         self.check_path(path)?;

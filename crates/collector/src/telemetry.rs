@@ -1,6 +1,7 @@
 //! Every metric name that the program publishes, what each means, and the small functions that count them. Callers
 //! of this module hold no metric names and no label texts.
 
+mod deliveries;
 mod labels;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ use metrics_exporter_prometheus::{
 use crate::discover::lateness;
 use crate::expiry::Forecast;
 
+pub use deliveries::Deliveries;
 pub use labels::{LedgerOperation, RequestKind, RequestOutcome, WebhookOutcome};
 
 /// Blobs that discovery came across for the first time.
@@ -346,28 +348,6 @@ pub fn blob_found(tenant: TenantId, content_type: ContentType, late: Duration) {
         ("content_type", content_type.to_string()),
     ];
     observe(&histogram!(LATENESS_SECONDS, &labels), late.as_secs_f64());
-}
-
-/// Counts one delivered blob with its records and their bytes, and how long after `created_at` that was.
-pub fn blob_delivered(
-    tenant: TenantId,
-    content_type: ContentType,
-    record_count: u64,
-    byte_count: u64,
-    created_at: Timestamp,
-    now: Timestamp,
-) {
-    stream_counter(BLOBS_DELIVERED_TOTAL, tenant, content_type, 1);
-    stream_counter(RECORDS_DELIVERED_TOTAL, tenant, content_type, record_count);
-    stream_counter(RECORD_BYTES_TOTAL, tenant, content_type, byte_count);
-    let labels = [
-        ("tenant", tenant.to_string()),
-        ("content_type", content_type.to_string()),
-    ];
-    observe(
-        &histogram!(DELIVERY_LATENCY_SECONDS, &labels),
-        now.duration_since(created_at).as_secs_f64().max(0.0),
-    );
 }
 
 /// Counts one blob that Microsoft no longer has.

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::planted::{self, Bug};
 use crate::quarantine::Bound;
 use crate::status::Live;
-use crate::telemetry::{self, LedgerOperation, chain};
+use crate::telemetry::{self, Deliveries, LedgerOperation, chain};
 use decode::Totals;
 
 /// The fact that is written to see whether the ledger takes writes again. Its value says when that was, and nobody reads it.
@@ -404,6 +404,7 @@ impl Settler {
                 return;
             }
         };
+        let mut deliveries = Deliveries::default();
         for ((in_flight, record_count, byte_count), result) in tags.into_iter().zip(results) {
             let tag = in_flight.tag();
             match result {
@@ -412,7 +413,7 @@ impl Settler {
                     self.counts
                         .delivered_records
                         .fetch_add(record_count, Ordering::Relaxed);
-                    telemetry::blob_delivered(
+                    deliveries.add(
                         tag.tenant,
                         tag.content_type,
                         record_count,
@@ -431,6 +432,7 @@ impl Settler {
                 }
             }
         }
+        deliveries.count();
     }
 
     async fn end(

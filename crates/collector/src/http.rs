@@ -90,8 +90,9 @@ pub enum Error {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a reply may stand still. Not a limit on the whole of it: a large blob on a slow line takes its time.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Idle connections kept per host. More than the requests in flight would only hold sockets.
-const MAX_IDLE_PER_HOST: usize = 64;
+/// Idle connections kept per host: as many as `fetch.max_concurrent` may be. With fewer, those above it would be closed
+/// between two requests, and each blob of theirs would cost a handshake.
+const MAX_IDLE_PER_HOST: usize = 256;
 
 /// A bare connection, for what needs no more than that. Through no proxy.
 ///

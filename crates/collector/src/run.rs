@@ -167,6 +167,7 @@ impl Pipeline {
             })
             .collect();
         let quarantine = Arc::new(Bound::new(config.quarantine.max_bytes, live.clone()));
+        let news = Arc::new(Notify::new());
         let deliverer = Arc::new(Deliverer {
             tenants: doors,
             sinks,
@@ -181,6 +182,7 @@ impl Pipeline {
             unsettled: Arc::default(),
             lease,
             wanted: Arc::default(),
+            news: Arc::clone(&news),
             dedupe: config.dedupe.records,
         });
         Self {
@@ -195,7 +197,7 @@ impl Pipeline {
             quarantine,
             pauses,
             foresight: Foresight::default(),
-            news: Arc::new(Notify::new()),
+            news,
             passing: AsyncMutex::default(),
         }
     }

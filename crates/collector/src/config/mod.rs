@@ -181,7 +181,7 @@ pub struct PollConfig {
 /// `[fetch]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchConfig {
-    /// Blobs under way at once.
+    /// Blobs fetched at once at most.
     pub max_concurrent: usize,
     /// Bytes of record text held at once, over all tenants and sinks.
     pub max_memory_bytes: usize,

@@ -242,11 +242,11 @@ pub(super) fn read_fetch(root: &mut Section<'_, '_>) -> Option<FetchConfig> {
         let max_concurrent = section
             .integer(
                 "max_concurrent",
-                "Blobs under way at once, over all tenants.",
+                "Blobs fetched at once at most, over all tenants. How many are depends on how long Microsoft's answers take.",
                 1..=256,
             )
             .try_map(Kind::Integer { min: 1, max: 256 }, to_usize)
-            .default(16);
+            .default(128);
         let max_memory_bytes = section
             .integer(
                 "max_memory_mib",

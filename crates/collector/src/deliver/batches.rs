@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::in_flight::InFlight;
 use super::repeats::Repeats;
@@ -16,6 +18,8 @@ use crate::sinks::Refused;
 pub(super) struct LaneItem {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) part: Arc<BlobPart>,
+    /// When it was handed to the lane.
+    pub(super) since: Instant,
 }
 
 /// Bytes that are under way, counted until they are not.
@@ -117,30 +121,71 @@ impl Brought {
     }
 }
 
-/// The next batch: parts of the tenant whose part has waited longest, in order, up to `bytes`, at least one.
-pub(super) fn take_batch(waiting: &mut VecDeque<LaneItem>, bytes: usize) -> Vec<LaneItem> {
-    let mut batch: Vec<LaneItem> = Vec::new();
-    let mut held = 0;
-    let mut others = VecDeque::new();
-    while let Some(item) = waiting.pop_front() {
-        let fits = batch.is_empty() || held + item.part.text_bytes() <= bytes;
-        if !fits {
-            others.push_back(item);
-            break;
-        }
-        if batch
-            .first()
-            .is_some_and(|first| first.part.blob().tenant != item.part.blob().tenant)
-        {
-            others.push_back(item);
-            continue;
-        }
-        held += item.part.text_bytes();
-        batch.push(item);
+/// How long a part waits for others to come along. Every batch costs a request or a sync of the sink's, a commit of the
+/// ledger's and the waking of threads, whatever is in it; blobs of a few records would each cost all of that. Far less than
+/// anyone sees of a record's way, which takes Microsoft minutes.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// The parts that wait for one sink, in the order in which they came.
+#[derive(Default)]
+pub(super) struct Waiting {
+    items: VecDeque<LaneItem>,
+    bytes: usize,
+}
+
+impl Waiting {
+    pub(super) fn push(&mut self, item: LaneItem) {
+        self.bytes += item.part.text_bytes();
+        self.items.push_back(item);
     }
-    others.append(waiting);
-    *waiting = others;
-    batch
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Text of all of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Until when the first of them may wait for more. Nothing when there is none, or enough for a batch of `bytes`.
+    pub(super) fn lingers_until(&self, bytes: usize) -> Option<Instant> {
+        let first = self.items.front()?;
+        (self.bytes < bytes).then(|| first.since + LINGER)
+    }
+
+    /// All of them.
+    pub(super) fn take_all(&mut self) -> Vec<LaneItem> {
+        self.bytes = 0;
+        std::mem::take(&mut self.items).into()
+    }
+
+    /// The next batch: parts of the tenant whose part has waited longest, in order, up to `bytes`, at least one.
+    pub(super) fn take_batch(&mut self, bytes: usize) -> Vec<LaneItem> {
+        let mut batch: Vec<LaneItem> = Vec::new();
+        let mut held = 0;
+        let mut others = VecDeque::new();
+        while let Some(item) = self.items.pop_front() {
+            let fits = batch.is_empty() || held + item.part.text_bytes() <= bytes;
+            if !fits {
+                others.push_back(item);
+                break;
+            }
+            if batch
+                .first()
+                .is_some_and(|first| first.part.blob().tenant != item.part.blob().tenant)
+            {
+                others.push_back(item);
+                continue;
+            }
+            held += item.part.text_bytes();
+            batch.push(item);
+        }
+        others.append(&mut self.items);
+        self.items = others;
+        self.bytes -= held;
+        batch
+    }
 }
 
 /// The parts of each blob, in the order in which the blobs first appear.

@@ -114,6 +114,7 @@ impl Carrier {
     }
 
     fn send(&self, part: &Arc<BlobPart>, needed: &[usize]) {
+        let since = Instant::now();
         for index in needed {
             let Some(lane) = self.lanes.get(*index) else {
                 continue;
@@ -121,6 +122,7 @@ impl Carrier {
             let item = LaneItem {
                 in_flight: Arc::clone(&self.in_flight),
                 part: Arc::clone(part),
+                since,
             };
             if lane.send(item).is_err() {
                 // The lane's task is gone, by a defect. Nothing is acknowledged, so the blob comes again.

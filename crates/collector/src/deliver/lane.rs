@@ -1,7 +1,6 @@
 //! The way to one sink. Each sink has a lane of its own, so that a slow or failing one holds up nobody else: parts wait
 //! here (their memory is counted), leave in batches, and are acknowledged in the ledger under the sink's name.
 
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,27 +8,24 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use ledger::{
-    Acknowledgement, Ledger, QuarantinedRecord, RecordKey, RememberedRecords, SinkCommit,
-};
+use ledger::{Ledger, RecordKey};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::batches::{Brought, Held, LaneItem, group_by_blob, take_batch};
+use super::batches::{Brought, Held, LaneItem, Waiting, group_by_blob};
 use super::health::{Health, Interruption, LONGEST_PAUSE, StallGuard};
 use super::in_flight::Settled;
 use super::pauses::plan_pause;
 use super::repeats::{Claim, Claims, Repeats, distinct_of, keys_of};
 use super::settle::Settler;
-use super::withheld::{Refusals, refusals_by_part};
 use crate::clock::Clock;
 use crate::memory::Encoding;
 #[cfg(test)]
 use crate::planted::{self, Bug};
-use crate::quarantine::{Bound, ROOM_AGAIN};
+use crate::quarantine::Bound;
 use crate::record::Batch;
 use crate::sinks::{Error, Failure, Receipt, Sink};
 use crate::status::Live;
@@ -38,10 +34,14 @@ use crate::telemetry::{self, LedgerOperation};
 
 /// How often a batch is tried before its lane counts as down. With the pauses between, some fifteen seconds: a
 /// restart of the other side passes unnoticed, and an outage frees the memory soon.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// After how long what was put back for a sink that stood still is looked at again.
 const SHED_PAUSE: Duration = Duration::from_secs(5);
+
+/// By how many batches at most the share of the memory is divided. More that are smaller would cost more requests and gain
+/// nothing.
+const SHARERS: usize = 3;
 
 /// The way to one sink, for one pass.
 pub(super) struct Lane {
@@ -75,7 +75,7 @@ impl Lane {
     /// # If interrupted
     /// Batches under way are not acknowledged and come again; see [`Sink::deliver`].
     pub(super) async fn run(self: Arc<Self>, mut items: UnboundedReceiver<LaneItem>) {
-        let mut waiting = VecDeque::new();
+        let mut waiting = Waiting::default();
         let mut held_back: Option<HeldBack> = None;
         let mut under_way = JoinSet::new();
         let bytes = Arc::new(AtomicUsize::new(0));
@@ -86,10 +86,11 @@ impl Lane {
         loop {
             // All that is there by now, so that batches are as large as the sink is slow.
             while let Ok(item) = items.try_recv() {
-                waiting.push_back(item);
+                waiting.push(item);
             }
             while under_way.len() < self.most_under_way()
                 && (under_way.is_empty() || self.has_room(&bytes, &waiting))
+                && (held_back.is_some() || !is_open || self.lingers_until(&waiting).is_none())
                 && let Some((batch, claim)) = self.next_batch(&mut waiting, &mut held_back)
             {
                 moved_at = Instant::now();
@@ -101,15 +102,17 @@ impl Lane {
                 });
             }
             if self.health.is_stalled() || self.health.was_failing() && !under_way.is_empty() {
-                waiting.extend(held_back.take().into_iter().flat_map(|(batch, _)| batch));
-                self.shed(&mut waiting).await;
+                let held_back = held_back.take().map(|(batch, _)| batch);
+                let shed = held_back.into_iter().flatten().chain(waiting.take_all());
+                self.shed(shed.collect()).await;
             }
             if !is_open && under_way.is_empty() {
                 return;
             }
+            let lingers_until = self.lingers_until(&waiting);
             crate::waiting::select! {
                 item = items.recv(), if is_open => match item {
-                    Some(item) => waiting.push_back(item),
+                    Some(item) => waiting.push(item),
                     None => is_open = false,
                 },
                 Some(ended) = under_way.join_next() => {
@@ -123,6 +126,7 @@ impl Lane {
                 }
                 () = tokio::time::sleep_until(moved_at + self.health.stalls_after()),
                     if !under_way.is_empty() && !self.health.is_stalled() => self.stall(),
+                () = tokio::time::sleep_until(lingers_until.unwrap_or(moved_at)), if lingers_until.is_some() => {}
             }
         }
     }
@@ -135,28 +139,36 @@ impl Lane {
         }
     }
 
+    /// Until when what waits is no batch yet.
+    fn lingers_until(&self, waiting: &Waiting) -> Option<Instant> {
+        waiting
+            .lingers_until(self.batch_bytes())
+            .filter(|until| *until > Instant::now() && !self.hurry.is_cancelled())
+    }
+
     /// Whether one more batch fits the lane's share of the memory.
-    fn has_room(&self, bytes: &AtomicUsize, waiting: &VecDeque<LaneItem>) -> bool {
-        let next = waiting.iter().map(|item| item.part.text_bytes()).sum();
-        let next = self.batch_bytes().min(next);
+    fn has_room(&self, bytes: &AtomicUsize, waiting: &Waiting) -> bool {
+        let next = self.batch_bytes().min(waiting.bytes());
         bytes.load(Ordering::Relaxed) + next <= self.share_bytes
     }
 
     fn batch_bytes(&self) -> usize {
-        self.sink.batch_bytes().min(self.share_bytes)
+        // As many as may be under way at once fit the share: while one is on the wire, the next is made.
+        let at_once = self.sink.max_in_flight().clamp(1, SHARERS);
+        self.sink.batch_bytes().min(self.share_bytes / at_once)
     }
 
     /// The next batch to begin, and its claim of its ids.
     fn next_batch(
         &self,
-        waiting: &mut VecDeque<LaneItem>,
+        waiting: &mut Waiting,
         held_back: &mut Option<HeldBack>,
     ) -> Option<(Vec<LaneItem>, Option<Claim>)> {
         if held_back.is_none() && waiting.is_empty() {
             return None;
         }
         let (batch, keys) = held_back.take().unwrap_or_else(|| {
-            let batch = take_batch(waiting, self.batch_bytes());
+            let batch = waiting.take_batch(self.batch_bytes());
             let keys = self.dedupe.map(|_| keys_of(&batch));
             (batch, keys.unwrap_or_default())
         });
@@ -188,13 +200,13 @@ impl Lane {
     ///
     /// # If interrupted
     /// Its leases run out.
-    async fn shed(&self, waiting: &mut VecDeque<LaneItem>) {
+    async fn shed(&self, waiting: Vec<LaneItem>) {
         if waiting.is_empty() {
             return;
         }
         let now = self.clock.now();
         let retry_at = self.health.paused_until(now).unwrap_or(now + SHED_PAUSE);
-        let settled = self.give_up(&waiting.drain(..).collect::<Vec<_>>(), retry_at);
+        let settled = self.give_up(&waiting, retry_at);
         self.settler.settle(settled).await;
     }
 
@@ -412,108 +424,7 @@ impl Lane {
         }
     }
 
-    /// Writes down what the sink took, and gives the rest up.
-    async fn acknowledge(&self, items: Vec<LaneItem>, brought: Brought) -> Vec<Settled> {
-        let now = self.clock.now();
-        let (head, refused) = (brought.head(), brought.refused());
-        let mut left = head;
-        let whole = items
-            .iter()
-            .take_while(|item| {
-                let fits = item.part.record_count() <= left;
-                left -= item.part.record_count().min(left);
-                fits
-            })
-            .count();
-        let (taken, rest) = items.split_at(whole);
-        let retry_at = brought.retry_at.unwrap_or(now);
-        let mut settled = self.give_up(rest, retry_at);
-        let taken_count = taken.iter().map(|item| item.part.record_count()).sum();
-        let remembered = self.dedupe.map(|keep| RememberedRecords {
-            // Also those in front of where the sink failed, and those of parts that wait for room in quarantine: they come
-            // again, and need not be given again.
-            keys: brought.repeats.taken(head, &refused),
-            duplicate_count: brought.repeats.duplicate_count(taken_count, &refused),
-            forget_before: now - keep,
-        });
-        let (parts, mut waiting) = self.with_room(refusals_by_part(taken, &refused)).await;
-        settled.append(&mut waiting);
-        let is_nothing = |taken: &RememberedRecords| taken.keys.is_empty();
-        if parts.is_empty() && remembered.as_ref().is_none_or(is_nothing) {
-            return settled;
-        }
-        let duplicate_count = remembered.as_ref().map_or(0, |taken| taken.duplicate_count);
-        let taken: Vec<_> = parts.iter().map(|(item, _)| item.clone()).collect();
-        let taken = taken.as_slice();
-        let groups = group_by_blob(taken);
-        let quarantined = self.quarantined(&parts);
-        let mut acknowledged = Vec::with_capacity(taken.len());
-        for (in_flight, parts) in &groups {
-            let planned = in_flight.plan_acknowledgement(self.index, parts);
-            acknowledged.extend(planned.into_iter().map(|part| (in_flight.key(), part)));
-        }
-        let commit = SinkCommit {
-            sink: self.health.sink.clone(),
-            position: brought.position,
-            acknowledged,
-            quarantined,
-            remembered,
-        };
-        match self.commit(commit).await {
-            Ok(proofs) => {
-                if duplicate_count > 0 {
-                    telemetry::records_left_out(&self.health.sink, duplicate_count);
-                    self.live.left_out(&self.health.sink, duplicate_count);
-                }
-                let mut proofs = proofs.into_iter().peekable();
-                for (in_flight, parts) in groups {
-                    let proof = proofs.next_if(|proof| proof.key() == in_flight.key());
-                    settled.extend(in_flight.acknowledged(self.index, parts.len(), proof));
-                }
-            }
-            Err(retry_at) => settled.extend(self.give_up(taken, retry_at)),
-        }
-        settled
-    }
-
-    /// Writes a sink's yes to the ledger, trying for as long as there is time: the records are out, and forgetting
-    /// that would repeat them. When that fails it is the ledger's failure: the sink waits, and is not said to fail.
-    async fn commit(&self, commit: SinkCommit) -> Result<Vec<Acknowledgement>, Timestamp> {
-        for tried in 1.. {
-            let started = Instant::now();
-            match self
-                .ledger
-                .acknowledge(commit.clone(), self.clock.now())
-                .await
-            {
-                Ok(proofs) => {
-                    telemetry::ledger_committed(LedgerOperation::Acknowledge, started.elapsed());
-                    self.live.ledger_ok();
-                    self.health.is_recorded();
-                    return Ok(proofs);
-                }
-                Err(cause) => {
-                    telemetry::ledger_failed(LedgerOperation::Acknowledge);
-                    self.live.ledger_failed(&chain(&cause), self.clock.now());
-                    let sink = &self.health.sink;
-                    let cause = &cause as &dyn std::error::Error;
-                    if tried >= TRIES || self.hurry.is_cancelled() {
-                        error!(%sink, cause, "the ledger did not record an acknowledgement");
-                        break;
-                    }
-                    warn!(%sink, cause, "the ledger did not record an acknowledgement, will retry");
-                }
-            }
-            crate::waiting::select! {
-                () = tokio::time::sleep(plan_pause(tried, (&self.health.sink, self.clock.now()))) => {}
-                () = self.hurry.cancelled() => {}
-            }
-        }
-        self.health.set_must_resume(true);
-        Err(self.health.waits_for_ledger(self.clock.now()))
-    }
-
-    fn give_up(&self, items: &[LaneItem], retry_at: Timestamp) -> Vec<Settled> {
+    pub(super) fn give_up(&self, items: &[LaneItem], retry_at: Timestamp) -> Vec<Settled> {
         let is_cut_off = self.hurry.is_cancelled();
         let groups = group_by_blob(items).into_iter();
         let settled = groups.filter_map(|(in_flight, parts)| match is_cut_off {
@@ -521,64 +432,6 @@ impl Lane {
             false => in_flight.failed(self.index, parts.len(), retry_at),
         });
         settled.collect()
-    }
-
-    /// The parts whose refused records there is room for in quarantine, and what settling the others brings: they wait.
-    async fn with_room(&self, parts: Vec<Refusals>) -> (Vec<Refusals>, Vec<Settled>) {
-        let mut fitting = Vec::with_capacity(parts.len());
-        let mut settled = Vec::new();
-        for (item, refused) in parts {
-            let records = refused
-                .iter()
-                .filter_map(|refused| item.part.records_from(refused.index_in_batch).next());
-            let bytes: u64 = records.map(|record| record.text().len() as u64).sum();
-            let now = self.clock.now();
-            let room = match bytes {
-                0 => Ok(()),
-                bytes => self.quarantine.take(bytes, &*self.ledger, now).await,
-            };
-            match room {
-                Ok(()) => fitting.push((item, refused)),
-                Err(why) => {
-                    let why = format!(
-                        "sink {} refuses records, and {}",
-                        self.health.sink,
-                        chain(&why)
-                    );
-                    warn!(tenant = %item.part.blob().tenant, content_id = %item.part.blob().content_id, why, "a part waits");
-                    self.health.withheld.remember(&item, refused);
-                    let waits = item.in_flight.waits(self.index, 1, now + ROOM_AGAIN, why);
-                    settled.extend(waits);
-                }
-            }
-        }
-        (fitting, settled)
-    }
-
-    /// Records that the sink can never take, to be set aside with their bytes.
-    fn quarantined(&self, parts: &[Refusals]) -> Vec<QuarantinedRecord> {
-        let mut quarantined = Vec::new();
-        for (item, refused) in parts {
-            for refused in refused {
-                let Some(record) = item.part.records_from(refused.index_in_batch).next() else {
-                    continue;
-                };
-                let tag = record.blob();
-                error!(sink = %self.health.sink, tenant = %tag.tenant, content_id = %tag.content_id, index = record.index_in_blob(), reason = refused.reason, "record quarantined");
-                item.in_flight.add_quarantined(1);
-                self.settler.count_quarantined(&item.in_flight, 1);
-                quarantined.push(QuarantinedRecord {
-                    tenant: tag.tenant,
-                    content_type: tag.content_type,
-                    content_id: tag.content_id.clone(),
-                    record_index: record.index_in_blob(),
-                    sink: Some(self.health.sink.clone()),
-                    reason: refused.reason.clone(),
-                    bytes: record.text().to_vec(),
-                });
-            }
-        }
-        quarantined
     }
 }
 

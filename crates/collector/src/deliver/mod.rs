@@ -1,12 +1,15 @@
 //! Blobs that are due → every sink → the ledger. One pass leases what is due, fetches it, hands each part to the lanes
 //! of the sinks that lack it, and settles each blob when its last part has arrived everywhere.
 
+mod acknowledging;
 mod batches;
+mod breadth;
 mod carrier;
 mod doubts;
 mod health;
 mod in_flight;
 mod lane;
+mod pass;
 mod pauses;
 mod places;
 mod repeats;
@@ -19,15 +22,16 @@ mod unsettled;
 mod wanted;
 mod withheld;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use activity_api::TenantId;
 use jiff::Timestamp;
-use ledger::{Lease, LeaseRequest, Ledger, SinkName};
+use ledger::{LeaseRequest, Ledger, SinkName};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -39,10 +43,8 @@ use crate::sinks::Sink;
 use crate::status::Live;
 use crate::telemetry;
 use batches::LaneItem;
-use carrier::{Carrier, Hurry};
-use in_flight::{Ending, InFlight};
 use lane::Lane;
-use places::Carried;
+use pass::Pass;
 use repeats::Claims;
 use settle::Settler;
 
@@ -54,9 +56,6 @@ pub use settle::PassCounts;
 pub(crate) use unsettled::Unsettled;
 pub use wanted::Turn;
 pub(crate) use wanted::Wanted;
-
-/// How often a pass looks for what came due meanwhile, while it has nothing else to begin.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Everything that delivering needs, beyond one pass.
 pub(crate) struct Deliverer {
@@ -75,6 +74,8 @@ pub(crate) struct Deliverer {
     /// and a stall makes two workers deliver the same blob; too long and a dead worker's blobs wait.
     pub(crate) lease: Duration,
     pub(crate) wanted: Arc<Wanted>,
+    /// Told when somebody noted new blobs.
+    pub(crate) news: Arc<Notify>,
     /// For how long a record that a sink took is not given to it again; nothing for records that may come again.
     pub(crate) dedupe: Option<Duration>,
 }
@@ -270,211 +271,5 @@ impl Deliverer {
             for_sinks,
             only: Vec::new(),
         }
-    }
-}
-
-/// One pass over what is due.
-struct Pass {
-    deliverer: Arc<Deliverer>,
-    settler: Arc<Settler>,
-    lanes: Vec<UnboundedSender<LaneItem>>,
-    choice: Choice,
-}
-
-impl Pass {
-    async fn run(
-        &self,
-        stop: &CancellationToken,
-        hurry: &CancellationToken,
-    ) -> Result<(), ledger::Error> {
-        let concurrent = self
-            .deliverer
-            .memory
-            .concurrent_reads(self.deliverer.max_concurrent);
-        let mut leased: VecDeque<Lease> = VecDeque::new();
-        let mut fetching = JoinSet::new();
-        let mut carried = Carried::new(&self.deliverer.tenants, concurrent);
-        let mut nothing_due = false;
-        let result = loop {
-            while fetching.len() < concurrent && !stop.is_cancelled() {
-                let Some(at) = leased
-                    .iter()
-                    .position(|lease| carried.has_place(lease.tenant()))
-                else {
-                    break;
-                };
-                let Some(lease) = leased.remove(at) else {
-                    break;
-                };
-                self.begin(lease, hurry, &mut fetching, &mut carried).await;
-            }
-            // Leased ahead by one round, so that fetching does not wait for the ledger.
-            let is_short = leased.len() < concurrent;
-            // And beyond that, of other tenants, when there are places that none of what is leased may have.
-            let is_blocked = fetching.len() < concurrent && !leased.is_empty();
-            if (is_short || is_blocked) && !nothing_due && !stop.is_cancelled() {
-                let busy = if is_blocked {
-                    carried.full_tenants()
-                } else {
-                    Vec::new()
-                };
-                match self.lease(2 * concurrent, busy).await {
-                    Ok(more) => {
-                        nothing_due = more.is_empty();
-                        leased.extend(more);
-                    }
-                    Err(error) => break Err(error),
-                }
-                continue;
-            }
-            // Nothing to fetch is not yet the end: while a sink is slow, the others can be given what comes due meanwhile.
-            if fetching.is_empty() && (stop.is_cancelled() || self.settler.holds_none()) {
-                break Ok(());
-            }
-            telemetry::memory_in_flight(self.deliverer.memory.held_bytes());
-            crate::waiting::select! {
-                Some(ended) = fetching.join_next_with_id() => {
-                    self.note_end(ended, &mut carried).await;
-                    // Something may have come due meanwhile, or been put back.
-                    nothing_due = false;
-                }
-                () = self.settler.settled() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => nothing_due = false,
-                () = self.deliverer.wanted.one_more(), if self.choice == Choice::Wanted => nothing_due = false,
-                // Every carrier sees it as well, and ends.
-                () = hurry.cancelled() => break Ok(()),
-            }
-        };
-        if !leased.is_empty() {
-            self.settler.release(leased.into()).await;
-        }
-        while let Some(ended) = fetching.join_next_with_id().await {
-            self.note_end(ended, &mut carried).await;
-        }
-        result
-    }
-
-    async fn lease(
-        &self,
-        max_count: usize,
-        busy: Vec<TenantId>,
-    ) -> Result<Vec<Lease>, ledger::Error> {
-        self.settler.renew_after_a_jump().await;
-        self.settler.look_after_ledger().await;
-        let now = self.deliverer.clock.now();
-        let wanted = &self.deliverer.wanted;
-        let tried = match self.choice {
-            Choice::Due => Vec::new(),
-            Choice::Wanted => wanted.next(max_count, &busy),
-        };
-        if self.choice == Choice::Wanted && tried.is_empty() {
-            return Ok(Vec::new());
-        }
-        let trial = match self.choice {
-            Choice::Due => self.deliverer.trial_request(&busy, now),
-            Choice::Wanted => None,
-        };
-        if let Some(request) = trial {
-            let leases = self.settler.lease(&request, now).await?;
-            for lease in &leases {
-                self.settler.hold(lease.key());
-            }
-            if !leases.is_empty() {
-                self.deliverer.trial_begins(&request.for_sinks, now);
-                return Ok(leases);
-            }
-        }
-        let request = self
-            .deliverer
-            .lease_request(max_count, busy, self.choice, now);
-        let Some(request) = request else {
-            // They stay due, and whoever asked need not wait for a sink that is down.
-            wanted.leased(&tried, Vec::new());
-            return Ok(Vec::new());
-        };
-        let request = LeaseRequest {
-            only: tried.clone(),
-            ..request
-        };
-        let leases = match self.settler.lease(&request, now).await {
-            Ok(leases) => leases,
-            Err(error) => {
-                wanted.failed(&tried);
-                return Err(error);
-            }
-        };
-        for lease in &leases {
-            self.settler.hold(lease.key());
-        }
-        self.settler.renew_after_a_stall(now).await;
-        if self.choice == Choice::Wanted {
-            let leased = leases.iter().map(|lease| (lease.key(), lease.name()));
-            wanted.leased(&tried, leased.collect());
-        }
-        Ok(leases)
-    }
-
-    async fn begin(
-        &self,
-        lease: Lease,
-        hurry: &CancellationToken,
-        fetching: &mut JoinSet<()>,
-        carried: &mut Carried,
-    ) {
-        let names: Vec<_> = self
-            .deliverer
-            .sinks
-            .iter()
-            .map(|(sink, _)| sink.name().clone())
-            .collect();
-        let tenant = lease.tenant();
-        let in_flight = InFlight::new(lease, &names);
-        let Some(microsoft) = self.deliverer.tenants.get(&tenant) else {
-            // Left over from a configuration that had this tenant. It may come back.
-            let not_before = self.deliverer.clock.now() + Duration::from_secs(3600);
-            let reason = "its tenant is not configured any more".to_owned();
-            let settled = in_flight.ended(Ending::RetryLater { not_before, reason });
-            self.settler.settle(settled.into_iter().collect()).await;
-            return;
-        };
-        let hurry = match self.deliverer.wanted.give_up_of(in_flight.key()) {
-            Some(give_up) => Hurry::OneOrAll(give_up, hurry.clone()),
-            None => Hurry::All(hurry.clone()),
-        };
-        let carrier = Carrier {
-            deliverer: Arc::clone(&self.deliverer),
-            settler: Arc::clone(&self.settler),
-            microsoft: Arc::clone(microsoft),
-            in_flight: Arc::clone(&in_flight),
-            lanes: self.lanes.clone(),
-            hurry,
-        };
-        let task = fetching.spawn(carrier.carry());
-        carried.insert(task.id(), in_flight);
-    }
-
-    /// A panic in one blob's task is that blob's end, not the program's.
-    async fn note_end(
-        &self,
-        ended: Result<(tokio::task::Id, ()), JoinError>,
-        carried: &mut Carried,
-    ) {
-        let error = match ended {
-            Ok((id, ())) => {
-                carried.remove(id);
-                return;
-            }
-            Err(error) => error,
-        };
-        let Some(in_flight) = carried.remove(error.id()) else {
-            return;
-        };
-        error!(cause = %error, "a blob's task ended by a defect");
-        let reason = "its processing ended by a defect of this program".to_owned();
-        let settled = in_flight.ended(Ending::Quarantine {
-            reason,
-            bytes: Vec::new(),
-        });
-        self.settler.settle(settled.into_iter().collect()).await;
     }
 }

@@ -27,6 +27,11 @@ impl Carried {
         }
     }
 
+    /// There are so many places from here on.
+    pub(super) fn set_places(&mut self, places: usize) {
+        self.places = places;
+    }
+
     /// Whether one more blob of the tenant may be fetched. With several tenants, those that are busy share the places with
     /// one more who may come: a tenant whose fetches hang never has them all. Nor has one more of them than get their turns to
     /// ask Microsoft in time: those that did not would come again later, behind younger ones.

@@ -13,8 +13,10 @@ mod restarts;
 mod sinks;
 mod stopping;
 
+use ledger::Lease;
 use tokio::time::Instant;
 
+use super::in_flight::{Ending, InFlight};
 use super::*;
 use crate::testing::{FakeSink, Scene, other_tenant, tenant};
 
@@ -52,6 +54,7 @@ fn deliverer_with(
         unsettled: Arc::default(),
         lease: LEASE,
         wanted: Arc::default(),
+        news: Arc::default(),
         dedupe: None,
     })
 }

@@ -2,6 +2,7 @@
 //! it sends is built by [`activity_api::Feed`], whose requests go to the tenant's own activity host
 //! and nowhere else, so a token can go nowhere else either.
 
+mod answers;
 mod budget;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,9 @@ use activity_api::{
     Window,
 };
 use bytes::Bytes;
+use tokio::time::Instant;
 
+use self::answers::Answers;
 pub use self::budget::{Budget, Use};
 use crate::clock::Clock;
 use crate::config::TenantConfig;
@@ -32,6 +35,7 @@ pub struct Microsoft {
     http: Arc<dyn Transport>,
     budget: Budget,
     token: TokenSource,
+    answers: Answers,
 }
 
 /// Why Microsoft did not give what was asked for.
@@ -80,6 +84,7 @@ impl Microsoft {
             token: TokenSource::of_tenant(tenant, resource, Arc::clone(&http), clock),
             http,
             budget: Budget::new(requests_per_minute),
+            answers: Answers::default(),
         }
     }
 
@@ -222,6 +227,11 @@ impl Microsoft {
         &self.budget
     }
 
+    /// How long blobs' answers took of late.
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
     /// Sends a request and reads its whole reply.
     async fn ask(
         &self,
@@ -257,6 +267,7 @@ impl Microsoft {
                 let retry_after = Some(wait);
                 return Err(Error::from(activity_api::Error::Throttled { retry_after }).into());
             }
+            let sent_at = Instant::now();
             let response = match self.http.send(request).await {
                 Ok(response) => response,
                 Err(error) => {
@@ -265,6 +276,9 @@ impl Microsoft {
                 }
             };
             if response.status().is_success() {
+                if kind == RequestKind::Blob {
+                    self.answers.note(sent_at.elapsed());
+                }
                 telemetry::request(self.tenant(), kind, RequestOutcome::Ok);
                 return Ok(response);
             }

@@ -81,14 +81,16 @@ async fn a_part_that_was_half_taken_is_repeated_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn a_pass_that_is_dropped_loses_nothing_and_holds_nothing() {
     let scene = Scene::new();
-    for number in 0..5 {
+    let sink = FakeSink::with_position("file");
+    sink.script([Turn::Take, Turn::TakeIn(Duration::from_secs(50))]);
+    let deliverer = deliverer_with(&scene, &[&sink], 1, 64 * MIB);
+    scene.add_blob("blob-0", &records(0, 4)).await;
+    pass(&deliverer).await;
+    for number in 1..5 {
         scene
             .add_blob(&format!("blob-{number}"), &records(number * 4, 4))
             .await;
     }
-    let sink = FakeSink::with_position("file");
-    sink.script([Turn::Take, Turn::TakeIn(Duration::from_secs(50))]);
-    let deliverer = deliverer_with(&scene, &[&sink], 1, 64 * MIB);
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
     let dropped = tokio::time::timeout(
         Duration::from_secs(20),

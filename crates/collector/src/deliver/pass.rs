@@ -1,0 +1,291 @@
+//! One pass over what is due: leases blobs ahead of need, and has as many of them fetched at once as there are places for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use activity_api::TenantId;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use ledger::{Lease, LeaseRequest};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::batches::LaneItem;
+use super::breadth::Breadth;
+use super::carrier::{Carrier, Hurry};
+use super::in_flight::{Ending, InFlight};
+use super::places::Carried;
+use super::settle::Settler;
+use super::{Choice, Deliverer};
+use crate::telemetry;
+
+/// How often a pass looks for what came due meanwhile, while it has nothing else to begin.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// What a pass knows of what is due beyond what it has leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Nothing: the ledger is to be asked.
+    Unknown,
+    /// The ledger was asked, and nothing has happened since that its answer may not know of.
+    Asked,
+    /// There was nothing.
+    Nothing,
+}
+
+/// One pass over what is due.
+pub(super) struct Pass {
+    pub(super) deliverer: Arc<Deliverer>,
+    pub(super) settler: Arc<Settler>,
+    pub(super) lanes: Vec<UnboundedSender<LaneItem>>,
+    pub(super) choice: Choice,
+}
+
+impl Pass {
+    /// Leases, and begins what is leased, until nothing is due and nothing under way, or `stop` says to begin nothing new.
+    ///
+    /// # Errors
+    /// When the ledger cannot lease.
+    ///
+    /// # If interrupted
+    /// What is leased comes again when the leases run out.
+    pub(super) async fn run(
+        &self,
+        stop: &CancellationToken,
+        hurry: &CancellationToken,
+    ) -> Result<(), ledger::Error> {
+        let most = self
+            .deliverer
+            .memory
+            .concurrent_reads(self.deliverer.max_concurrent);
+        let mut breadth = Breadth::new(most);
+        let mut leased: VecDeque<Lease> = VecDeque::new();
+        let mut fetching = JoinSet::new();
+        let mut carried = Carried::new(&self.deliverer.tenants, breadth.now());
+        let mut due = Due::Unknown;
+        // The ledger is asked while blobs are fetched, and one question at a time.
+        let mut asking: Option<BoxFuture<'_, Result<Vec<Lease>, ledger::Error>>> = None;
+        let result = loop {
+            let concurrent = breadth.now();
+            carried.set_places(concurrent);
+            while fetching.len() < concurrent && !stop.is_cancelled() {
+                let Some(at) = leased
+                    .iter()
+                    .position(|lease| carried.has_place(lease.tenant()))
+                else {
+                    break;
+                };
+                let Some(lease) = leased.remove(at) else {
+                    break;
+                };
+                self.begin(lease, hurry, &mut fetching, &mut carried).await;
+            }
+            if fetching.len() >= concurrent {
+                breadth.is_full();
+            }
+            // Leased ahead by a round or two, so that fetching does not wait for the ledger.
+            let is_short = leased.len() < concurrent;
+            // And beyond that, of other tenants, when there are places that none of what is leased may have.
+            let is_blocked = fetching.len() < concurrent && !leased.is_empty();
+            let is_worth_asking = (is_short || is_blocked) && due != Due::Nothing;
+            if is_worth_asking && asking.is_none() && !stop.is_cancelled() {
+                let busy = if is_blocked {
+                    carried.full_tenants()
+                } else {
+                    Vec::new()
+                };
+                due = Due::Asked;
+                asking = Some(self.lease(2 * concurrent, busy).boxed());
+            }
+            // Nothing to fetch is not yet the end: while a sink is slow, the others can be given what comes due meanwhile.
+            let is_idle = fetching.is_empty() && asking.is_none();
+            if is_idle && (stop.is_cancelled() || self.settler.holds_none()) {
+                break Ok(());
+            }
+            telemetry::memory_in_flight(self.deliverer.memory.held_bytes());
+            crate::waiting::select! {
+                Some(ended) = fetching.join_next_with_id() => {
+                    self.note_end(ended, &mut carried, &mut breadth).await;
+                    // Something may have come due meanwhile, or been put back.
+                    due = Due::Unknown;
+                }
+                answer = answer_of(&mut asking), if asking.is_some() => {
+                    asking = None;
+                    match answer {
+                        Ok(more) => {
+                            // What happened since it was asked may not be in the answer.
+                            if more.is_empty() && due == Due::Asked {
+                                due = Due::Nothing;
+                            } else {
+                                due = Due::Unknown;
+                            }
+                            leased.extend(more);
+                        }
+                        Err(error) => break Err(error),
+                    }
+                }
+                () = self.settler.settled() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => due = Due::Unknown,
+                () = self.deliverer.news.notified(), if self.choice == Choice::Due => due = Due::Unknown,
+                () = self.deliverer.wanted.one_more(), if self.choice == Choice::Wanted => due = Due::Unknown,
+                // Every carrier sees it as well, and ends.
+                () = hurry.cancelled() => break Ok(()),
+            }
+        };
+        // What the ledger gives all the same is given back.
+        if let Some(Ok(more)) = match asking {
+            Some(asking) => Some(asking.await),
+            None => None,
+        } {
+            leased.extend(more);
+        }
+        if !leased.is_empty() {
+            self.settler.release(leased.into()).await;
+        }
+        while let Some(ended) = fetching.join_next_with_id().await {
+            self.note_end(ended, &mut carried, &mut breadth).await;
+        }
+        result
+    }
+
+    async fn lease(
+        &self,
+        max_count: usize,
+        busy: Vec<TenantId>,
+    ) -> Result<Vec<Lease>, ledger::Error> {
+        self.settler.renew_after_a_jump().await;
+        self.settler.look_after_ledger().await;
+        let now = self.deliverer.clock.now();
+        let wanted = &self.deliverer.wanted;
+        let tried = match self.choice {
+            Choice::Due => Vec::new(),
+            Choice::Wanted => wanted.next(max_count, &busy),
+        };
+        if self.choice == Choice::Wanted && tried.is_empty() {
+            return Ok(Vec::new());
+        }
+        let trial = match self.choice {
+            Choice::Due => self.deliverer.trial_request(&busy, now),
+            Choice::Wanted => None,
+        };
+        if let Some(request) = trial {
+            let leases = self.settler.lease(&request, now).await?;
+            for lease in &leases {
+                self.settler.hold(lease.key());
+            }
+            if !leases.is_empty() {
+                self.deliverer.trial_begins(&request.for_sinks, now);
+                return Ok(leases);
+            }
+        }
+        let request = self
+            .deliverer
+            .lease_request(max_count, busy, self.choice, now);
+        let Some(request) = request else {
+            // They stay due, and whoever asked need not wait for a sink that is down.
+            wanted.leased(&tried, Vec::new());
+            return Ok(Vec::new());
+        };
+        let request = LeaseRequest {
+            only: tried.clone(),
+            ..request
+        };
+        let leases = match self.settler.lease(&request, now).await {
+            Ok(leases) => leases,
+            Err(error) => {
+                wanted.failed(&tried);
+                return Err(error);
+            }
+        };
+        for lease in &leases {
+            self.settler.hold(lease.key());
+        }
+        self.settler.renew_after_a_stall(now).await;
+        if self.choice == Choice::Wanted {
+            let leased = leases.iter().map(|lease| (lease.key(), lease.name()));
+            wanted.leased(&tried, leased.collect());
+        }
+        Ok(leases)
+    }
+
+    async fn begin(
+        &self,
+        lease: Lease,
+        hurry: &CancellationToken,
+        fetching: &mut JoinSet<()>,
+        carried: &mut Carried,
+    ) {
+        let names: Vec<_> = self
+            .deliverer
+            .sinks
+            .iter()
+            .map(|(sink, _)| sink.name().clone())
+            .collect();
+        let tenant = lease.tenant();
+        let in_flight = InFlight::new(lease, &names);
+        let Some(microsoft) = self.deliverer.tenants.get(&tenant) else {
+            // Left over from a configuration that had this tenant. It may come back.
+            let not_before = self.deliverer.clock.now() + Duration::from_secs(3600);
+            let reason = "its tenant is not configured any more".to_owned();
+            let settled = in_flight.ended(Ending::RetryLater { not_before, reason });
+            self.settler.settle(settled.into_iter().collect()).await;
+            return;
+        };
+        let hurry = match self.deliverer.wanted.give_up_of(in_flight.key()) {
+            Some(give_up) => Hurry::OneOrAll(give_up, hurry.clone()),
+            None => Hurry::All(hurry.clone()),
+        };
+        let carrier = Carrier {
+            deliverer: Arc::clone(&self.deliverer),
+            settler: Arc::clone(&self.settler),
+            microsoft: Arc::clone(microsoft),
+            in_flight: Arc::clone(&in_flight),
+            lanes: self.lanes.clone(),
+            hurry,
+        };
+        let task = fetching.spawn(carrier.carry());
+        carried.insert(task.id(), in_flight);
+    }
+
+    /// A panic in one blob's task is that blob's end, not the program's.
+    async fn note_end(
+        &self,
+        ended: Result<(tokio::task::Id, ()), JoinError>,
+        carried: &mut Carried,
+        breadth: &mut Breadth,
+    ) {
+        let error = match ended {
+            Ok((id, ())) => {
+                let blob = carried.remove(id);
+                let door = blob.and_then(|blob| self.deliverer.tenants.get(&blob.tag().tenant));
+                if let Some(door) = door {
+                    let (count, took, needed) = door.answers().take();
+                    breadth.note(count, took, needed);
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        let Some(in_flight) = carried.remove(error.id()) else {
+            return;
+        };
+        error!(cause = %error, "a blob's task ended by a defect");
+        let reason = "its processing ended by a defect of this program".to_owned();
+        let settled = in_flight.ended(Ending::Quarantine {
+            reason,
+            bytes: Vec::new(),
+        });
+        self.settler.settle(settled.into_iter().collect()).await;
+    }
+}
+
+/// The ledger's answer, when it was asked.
+async fn answer_of<T>(asking: &mut Option<BoxFuture<'_, T>>) -> T {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
+    }
+}

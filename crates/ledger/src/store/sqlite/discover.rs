@@ -15,8 +15,16 @@ pub(super) fn note_new(
     now: Timestamp,
 ) -> Result<Vec<BlobName>, Failure> {
     let mut new = Vec::new();
-    for blob in seen {
-        let stream = books.stream(blob.tenant, blob.content_type)?;
+    let streams = seen
+        .iter()
+        .map(|blob| books.stream(blob.tenant, blob.content_type))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut insert = books.statement(
+        "INSERT INTO blob (stream, content_id, uri, seen_via, created_at, expires_at, seen_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (stream, content_id) DO NOTHING",
+    )?;
+    for (blob, stream) in seen.iter().zip(streams) {
         let via = match blob.seen_via {
             SeenVia::Listing => 0,
             SeenVia::Notification => 1,
@@ -24,21 +32,15 @@ pub(super) fn note_new(
         if blob.expires_at <= now && is_forgotten(books, stream, blob)? {
             continue;
         }
-        let inserted = books
-            .statement(
-                "INSERT INTO blob (stream, content_id, uri, seen_via, created_at, expires_at, seen_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT (stream, content_id) DO NOTHING",
-            )?
-            .execute(params![
-                stream,
-                blob.content_id.as_str(),
-                blob.uri,
-                via,
-                stored(blob.created_at),
-                stored(blob.expires_at),
-                stored(now)
-            ])?;
+        let inserted = insert.execute(params![
+            stream,
+            blob.content_id.as_str(),
+            blob.uri,
+            via,
+            stored(blob.created_at),
+            stored(blob.expires_at),
+            stored(now)
+        ])?;
         if inserted > 0 {
             new.push(blob.name());
         } else if blob.seen_via == SeenVia::Listing {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use activity_api::{ContentId, ContentType, TenantId};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::params;
+use rusqlite::{Row, params};
 
 use crate::{AcknowledgedPart, Error, Lease, LeaseKey, LeaseRequest, PartKey, SinkName};
 
@@ -23,35 +23,39 @@ pub(super) fn lease(
         .unwrap_or(Timestamp::MAX);
     let names = books.streams_by_id()?;
     let sinks = books.sinks_by_name()?;
-    let mut leases = Vec::new();
-    for blob in pick_due(books, request, now)? {
-        books
-            .statement(
-                "UPDATE blob SET state = 1, due_at = ?2, token = token + 1, attempts = attempts + 1 WHERE id = ?1",
-            )?
-            .execute(params![blob, stored(until)])?;
-        leases.push(leased(books, blob, until, &names, &sinks)?);
+    let picked = pick_due(books, request, now)?;
+    let has_parts = books.has_parts()?;
+    let mut update = books.statement(
+        "UPDATE blob SET state = 1, due_at = ?2, token = token + 1, attempts = attempts + 1 WHERE id = ?1",
+    )?;
+    // Read by a query of its own and not by RETURNING: inside a savepoint that makes SQLite keep a journal per statement,
+    // whose cost grows with the square of the number of blobs.
+    let mut select = books.statement(
+        "SELECT stream, content_id, uri, created_at, expires_at, attempts, token, whole_sinks, item
+         FROM blob WHERE id = ?1",
+    )?;
+    let mut leases = Vec::with_capacity(picked.len());
+    for blob in picked {
+        update.execute(params![blob, stored(until)])?;
+        let mut rows = select.query([blob])?;
+        let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let mut lease = leased(row, blob, until, &names)?;
+        lease.acknowledged = whole(row.get(7)?, &sinks);
+        if has_parts {
+            add_parts(books, blob, &sinks, &mut lease.acknowledged)?;
+        }
+        leases.push(lease);
     }
     Ok(leases)
 }
 
-/// The lease of a row that has just been leased.
-///
-/// Read by a query of its own and not by RETURNING: inside a savepoint that makes SQLite keep a journal per statement,
-/// whose cost grows with the square of the number of blobs.
+/// The lease of a row that has just been leased, but for what sinks have of it.
 fn leased(
-    books: &Books,
+    row: &Row<'_>,
     blob: i64,
     until: Timestamp,
     names: &HashMap<i64, (TenantId, ContentType)>,
-    sinks: &[(SinkName, Sink)],
 ) -> Result<Lease, Failure> {
-    let mut statement = books.statement(
-        "SELECT stream, content_id, uri, created_at, expires_at, attempts, token, whole_sinks, item
-         FROM blob WHERE id = ?1",
-    )?;
-    let mut rows = statement.query([blob])?;
-    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let &(tenant, content_type) = names
         .get(&row.get(0)?)
         .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
@@ -69,23 +73,27 @@ fn leased(
         expires_at: instant(row.get(4)?)?,
         attempts: row.get(5)?,
         leased_until: instant(stored(until))?,
-        acknowledged: acknowledged(books, blob, row.get(7)?, sinks)?,
+        acknowledged: Vec::new(),
         item: row.get::<_, Option<i64>>(8)?.map(count).transpose()?,
     })
 }
 
-/// What sinks have of a blob, ordered by sink.
-fn acknowledged(
+/// The sinks that have a blob wholly, ordered by name.
+fn whole(whole_sinks: i64, sinks: &[(SinkName, Sink)]) -> Vec<(SinkName, AcknowledgedPart)> {
+    let have_it = |sink: &Sink| whole_sinks & sink.bit() != 0;
+    let whole = sinks.iter().filter(|(_, sink)| have_it(sink));
+    whole
+        .map(|(name, _)| (name.clone(), AcknowledgedPart::Whole))
+        .collect()
+}
+
+/// And those that have parts of it.
+fn add_parts(
     books: &Books,
     blob: i64,
-    whole_sinks: i64,
     sinks: &[(SinkName, Sink)],
-) -> Result<Vec<(SinkName, AcknowledgedPart)>, Failure> {
-    let mut acknowledged: Vec<_> = sinks
-        .iter()
-        .filter(|(_, sink)| whole_sinks & sink.bit() != 0)
-        .map(|(name, _)| (name.clone(), AcknowledgedPart::Whole))
-        .collect();
+    acknowledged: &mut Vec<(SinkName, AcknowledgedPart)>,
+) -> Result<(), Failure> {
     let mut statement = books.statement(
         "SELECT sink, first_record, record_count, fingerprint FROM part WHERE blob = ?1",
     )?;
@@ -102,7 +110,7 @@ fn acknowledged(
         }
     }
     acknowledged.sort();
-    Ok(acknowledged)
+    Ok(())
 }
 
 pub(super) fn renew(

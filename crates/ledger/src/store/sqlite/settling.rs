@@ -23,8 +23,8 @@ pub(super) fn acknowledge(
 ) -> Result<Vec<Acknowledgement>, Failure> {
     let sink = books.sink(&commit.sink)?;
     let mut acknowledgements = Vec::new();
+    acknowledge_parts(books, sink, &commit.acknowledged)?;
     for &(key, part) in &commit.acknowledged {
-        acknowledge_part(books, sink, key, part)?;
         if part == AcknowledgedPart::Whole {
             acknowledgements.push(Acknowledgement {
                 key,
@@ -44,40 +44,47 @@ pub(super) fn acknowledge(
     Ok(acknowledgements)
 }
 
-/// Records what a sink has of one blob. Of a settled blob nothing is kept, as nobody will ask for it again.
-fn acknowledge_part(
+/// Records what a sink has of some blobs. Of a settled one nothing is kept, as nobody will ask for it again.
+fn acknowledge_parts(
     books: &Books,
     sink: Sink,
-    key: LeaseKey,
-    part: AcknowledgedPart,
+    acknowledged: &[(LeaseKey, AcknowledgedPart)],
 ) -> Result<(), Failure> {
-    let blob = row_of(key);
-    let changed = match part {
-        AcknowledgedPart::Whole => {
-            if books.has_parts(blob)? {
-                books.statement("DELETE FROM part WHERE blob = ?1 AND sink = ?2")?.execute(params![blob, sink.id])?;
+    let mut has_parts = books.has_parts()?;
+    let mut whole = books
+        .statement("UPDATE blob SET whole_sinks = whole_sinks | ?2 WHERE id = ?1 AND state < 3")?;
+    for &(key, part) in acknowledged {
+        let blob = row_of(key);
+        let changed = match part {
+            AcknowledgedPart::Whole => {
+                if has_parts {
+                    books
+                        .statement("DELETE FROM part WHERE blob = ?1 AND sink = ?2")?
+                        .execute(params![blob, sink.id])?;
+                }
+                whole.execute(params![blob, sink.bit()])?
             }
-            books
-                .statement("UPDATE blob SET whole_sinks = whole_sinks | ?2 WHERE id = ?1 AND state < 3")?
-                .execute(params![blob, sink.bit()])?
+            AcknowledgedPart::Part(part) => {
+                has_parts = true;
+                books
+                    .statement(
+                        "INSERT INTO part (blob, sink, first_record, record_count, fingerprint)
+                         SELECT id, ?2, ?4, ?5, ?6 FROM blob WHERE id = ?1 AND state < 3 AND whole_sinks & ?3 = 0
+                         ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![
+                        blob,
+                        sink.id,
+                        sink.bit(),
+                        stored_count(part.first_record),
+                        stored_count(part.record_count),
+                        part.fingerprint.cast_signed()
+                    ])?
+            }
+        };
+        if changed == 0 && !books.has_blob(blob)? {
+            return Err(Error::UnknownBlob.into());
         }
-        AcknowledgedPart::Part(part) => books
-            .statement(
-                "INSERT INTO part (blob, sink, first_record, record_count, fingerprint)
-                 SELECT id, ?2, ?4, ?5, ?6 FROM blob WHERE id = ?1 AND state < 3 AND whole_sinks & ?3 = 0
-                 ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![
-                blob,
-                sink.id,
-                sink.bit(),
-                stored_count(part.first_record),
-                stored_count(part.record_count),
-                part.fingerprint.cast_signed()
-            ])?,
-    };
-    if changed == 0 && !books.has_blob(blob)? {
-        return Err(Error::UnknownBlob.into());
     }
     Ok(())
 }
@@ -90,6 +97,7 @@ pub(super) fn mark_delivered(
 ) -> Result<Vec<Result<(), Error>>, Failure> {
     let mut totals: BTreeMap<i64, Totals> = BTreeMap::new();
     let mut answers = Vec::with_capacity(deliveries.len());
+    let has_parts = books.has_parts()?;
     for delivery in deliveries {
         if let Some(sink) = delivery.missing_sink(required) {
             answers.push(Err(Error::MissingAcknowledgement { sink: sink.clone() }));
@@ -114,7 +122,9 @@ pub(super) fn mark_delivered(
             answers.push(Err(Error::LeaseLost));
             continue;
         }
-        forget_parts(books, lease)?;
+        if has_parts {
+            forget_parts(books, lease)?;
+        }
         let stream = books.stream(lease.tenant, lease.content_type)?;
         if let Some(item) = lease.item
             && retried::end_delivered(books, stream, lease, item)?
@@ -239,11 +249,8 @@ fn settle_unfetched(
 }
 
 fn forget_parts(books: &Books, lease: &Lease) -> Result<(), Failure> {
-    let blob = row_of(lease.key);
-    if books.has_parts(blob)? {
-        books
-            .statement("DELETE FROM part WHERE blob = ?1")?
-            .execute([blob])?;
-    }
+    books
+        .statement("DELETE FROM part WHERE blob = ?1")?
+        .execute([row_of(lease.key)])?;
     Ok(())
 }

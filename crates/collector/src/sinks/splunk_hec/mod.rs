@@ -1,6 +1,8 @@
 //! The Splunk HTTP Event Collector sink: records as events, gzip, and the indexers' acknowledgement where the token has it.
 
+mod acks;
 mod config;
+mod door;
 mod encode;
 mod reply;
 #[cfg(test)]
@@ -9,53 +11,43 @@ mod tests;
 use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
 use ledger::SinkName;
-use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::debug;
-use url::Url;
-use uuid::Uuid;
 
 pub use config::SplunkHecConfig;
 
 use self::{
+    acks::{Acks, Pending},
+    door::Door,
     encode::Encoder,
-    reply::{Ack, AckId, MAX_REPLY_BYTES, Outcome, read_ack_reply, read_event_reply},
+    reply::Outcome,
 };
 use super::{Error, Failure, Receipt, Refused, Sink};
 use crate::{clock::Clock, http::Transport, record::Batch};
 
-/// Waiting for an indexer must not hold up the next batch; more than a few only queue up at Splunk's side.
-const MAX_IN_FLIGHT: usize = 4;
-/// The first pause before asking whether the indexers have a batch, and the longest. Splunk answers "not yet" for a
-/// second or so on an idle machine; asking more often than this costs it work and brings nothing.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// Which conversation the acknowledgements belong to. Required by a token with indexer acknowledgement, ignored by one
-/// without.
-const CHANNEL: &str = "x-splunk-request-channel";
+/// Batches that are posted or wait for the indexers. Waiting for an indexer must not hold up the next batch; the memory
+/// that they hold bounds them sooner than this does.
+const MAX_IN_FLIGHT: usize = 32;
+/// Requests with events at one time. More only queue up at Splunk's side.
+const MAX_POSTS: usize = 8;
 
 /// Posts records to a Splunk HTTP Event Collector.
 pub struct SplunkHecSink {
-    name: SinkName,
-    event_uri: String,
-    ack_uri: String,
-    authorization: HeaderValue,
-    channel: HeaderValue,
+    door: Arc<Door>,
+    acks: Acks,
     encoder: Arc<Encoder>,
+    posts: Semaphore,
     acknowledge_within: Duration,
     max_batch_bytes: usize,
-    http: Arc<dyn Transport>,
-    clock: Arc<dyn Clock>,
 }
 
 /// A stretch of a batch that Splunk has taken, or that it never will.
 struct Taken {
     records: Range<usize>,
-    /// What to ask the indexers for; nothing when there is nothing to wait for.
-    pending: Option<AckId>,
+    /// What the indexers are asked for; nothing when there is nothing to wait for.
+    pending: Option<Pending>,
     refused: Option<String>,
 }
 
@@ -69,27 +61,14 @@ impl SplunkHecSink {
         http: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let refused = |what: &str| Error::Refused {
-            what: format!("sink {}: {what}", config.name),
-        };
-        let base = base_of(&config.url).ok_or_else(|| {
-            refused(
-                "`url` must be scheme, host and port only, such as https://splunk.example.net:8088",
-            )
-        })?;
-        let channel = Uuid::new_v4().to_string();
+        let door = Arc::new(Door::build(&config, http, clock)?);
         Ok(Self {
-            event_uri: format!("{base}/services/collector/event"),
-            ack_uri: format!("{base}/services/collector/ack?channel={channel}"),
-            authorization: authorization(&config.token)
-                .ok_or_else(|| refused("`token` has characters that no token has"))?,
-            channel: HeaderValue::try_from(channel).expect("a UUID is printable ASCII"),
+            acks: Acks::new(Arc::clone(&door)),
+            door,
             encoder: Arc::new(Encoder::new(&config)),
+            posts: Semaphore::new(MAX_POSTS),
             acknowledge_within: config.acknowledge_within,
             max_batch_bytes: config.max_batch_bytes.max(1),
-            name: config.name,
-            http,
-            clock,
         })
     }
 
@@ -102,7 +81,8 @@ impl SplunkHecSink {
             match self.post(batch, records.clone()).await? {
                 Outcome::Taken { ack_id } => taken.push(Taken {
                     records,
-                    pending: ack_id,
+                    // Asked for from here on, also while the rest of the batch is posted.
+                    pending: ack_id.map(|id| self.acks.taken(id)),
                     refused: None,
                 }),
                 Outcome::Unreadable { reason, .. } if records.len() == 1 => {
@@ -113,7 +93,7 @@ impl SplunkHecSink {
                     });
                 }
                 Outcome::Unreadable { invalid_event, .. } => {
-                    debug!(sink = %self.name, records = records.len(), "splunk cannot read a request, it is cut up");
+                    debug!(sink = %self.door.name, records = records.len(), "splunk cannot read a request, it is cut up");
                     for part in split(&records, invalid_event).into_iter().rev() {
                         todo.push_front(part);
                     }
@@ -124,6 +104,7 @@ impl SplunkHecSink {
     }
 
     async fn post(&self, batch: &Batch, records: Range<usize>) -> Result<Outcome, Error> {
+        let _post = self.posts.acquire().await;
         let text_bytes = batch.text_bytes().min(self.max_batch_bytes);
         let longest = batch.records().skip(records.start).take(records.len());
         let longest = longest.map(|record| record.text().len()).max();
@@ -141,105 +122,43 @@ impl SplunkHecSink {
         if let Some(room) = &mut room {
             room.shrink(body.len());
         }
-        let mut request = self.request(&self.event_uri, body);
-        request
-            .headers_mut()
-            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let (head, body) = self.send(request).await?;
-        read_event_reply(&self.name, &head, &body, self.clock.now())
+        self.door.post(body).await
     }
 
-    /// Asks until the indexers have all of `taken` or the time is up; what they have loses its `pending`.
+    /// Waits until the indexers have all of `taken` or the time is up; what they have loses its `pending`.
     ///
     /// # Errors
     /// When the time is up, or Splunk refuses to answer at all.
     async fn confirm(&self, taken: &mut [Taken]) -> Result<(), Error> {
         let deadline = Instant::now() + self.acknowledge_within;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let ids: Vec<_> = taken
-                .iter()
-                .filter_map(|taken| taken.pending.clone())
-                .collect();
-            if ids.is_empty() {
-                return Ok(());
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                let waited = self.acknowledge_within.as_secs();
-                let what = format!(
-                    "splunk has not acknowledged a batch within {waited} s; it is sent again"
-                );
-                return Err(Error::Unavailable {
-                    what: self.say(&what),
-                    retry_after: None,
-                });
-            }
-            tokio::time::sleep(pause.min(deadline - now)).await;
-            pause = (pause * 3 / 2).min(MAX_PAUSE);
-            match self.ask(&ids).await {
-                Ok(Ack::Indexed(indexed)) => {
-                    for taken in taken.iter_mut() {
-                        taken.pending = taken.pending.take().filter(|id| !indexed.contains(id));
-                    }
+        let mut result = Ok(());
+        for taken in taken {
+            let Some(pending) = &mut taken.pending else {
+                continue;
+            };
+            match tokio::time::timeout_at(deadline, pending.indexed()).await {
+                Ok(Ok(())) => taken.pending = None,
+                Ok(Err(error)) => result = result.and(Err(error)),
+                Err(_elapsed) => {
+                    let waited = self.acknowledge_within.as_secs();
+                    let what = format!(
+                        "splunk has not acknowledged a batch within {waited} s; it is sent again"
+                    );
+                    result = result.and(Err(Error::Unavailable {
+                        what: self.door.say(&what),
+                        retry_after: None,
+                    }));
                 }
-                // The token lost its acknowledgement meanwhile: that Splunk took the events is all there is to know.
-                Ok(Ack::Disabled) => taken.iter_mut().for_each(|taken| taken.pending = None),
-                // Splunk restarts, or a proxy lost it: the events may be safe all the same, so asking goes on.
-                Err(Error::Unavailable { what, .. }) => {
-                    debug!(sink = %self.name, what, "cannot ask splunk yet")
-                }
-                Err(error) => return Err(error),
             }
         }
-    }
-
-    async fn ask(&self, ids: &[AckId]) -> Result<Ack, Error> {
-        let request = self.request(&self.ack_uri, encode::ack_request(ids));
-        let (head, body) = self.send(request).await?;
-        read_ack_reply(&self.name, &head, &body, ids, self.clock.now())
-    }
-
-    fn request(&self, uri: &str, body: Vec<u8>) -> Request<Bytes> {
-        let mut request = Request::new(Bytes::from(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri
-            .parse()
-            .expect("built from a url that was parsed, and fixed text");
-        let headers = request.headers_mut();
-        headers.insert(header::AUTHORIZATION, self.authorization.clone());
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        headers.insert(CHANNEL, self.channel.clone());
-        request
-    }
-
-    async fn send(&self, request: Request<Bytes>) -> Result<(http::response::Parts, Bytes), Error> {
-        let unavailable = |error: crate::http::Error| Error::Unavailable {
-            what: self.say(&format!("splunk cannot be reached: {error}")),
-            retry_after: None,
-        };
-        let (head, body) = self
-            .http
-            .send(request)
-            .await
-            .map_err(unavailable)?
-            .into_parts();
-        let body = body.collect(MAX_REPLY_BYTES).await.map_err(unavailable)?;
-        Ok((head, body))
-    }
-
-    fn say(&self, what: &str) -> String {
-        format!("sink {}: {what}", self.name)
+        result
     }
 }
 
 #[async_trait]
 impl Sink for SplunkHecSink {
     fn name(&self) -> &SinkName {
-        &self.name
+        &self.door.name
     }
 
     fn batch_bytes(&self) -> usize {
@@ -317,27 +236,4 @@ fn split(records: &Range<usize>, invalid_event: Option<usize>) -> Vec<Range<usiz
         }
     };
     parts.into_iter().filter(|part| !part.is_empty()).collect()
-}
-
-/// The address without a trailing slash; nothing when it is none that a collector can have.
-fn base_of(url: &str) -> Option<String> {
-    let url = Url::parse(url).ok()?;
-    let is_plain = matches!(url.scheme(), "http" | "https")
-        && url.has_host()
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    let base = url.as_str().trim_end_matches('/').to_owned();
-    // The `http` crate is stricter than the `url` crate here and there.
-    (is_plain && base.parse::<http::Uri>().is_ok()).then_some(base)
-}
-
-fn authorization(token: &SecretString) -> Option<HeaderValue> {
-    let token = token.expose_secret();
-    let mut value = HeaderValue::try_from(format!("Splunk {token}"))
-        .ok()
-        .filter(|_| !token.is_empty())?;
-    value.set_sensitive(true);
-    Some(value)
 }

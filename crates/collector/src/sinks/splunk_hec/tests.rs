@@ -6,9 +6,12 @@ mod pure;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use uuid::Uuid;
 
 use self::fake::{Answer, Fake, TOKEN, config};
+use super::reply::MAX_REPLY_BYTES;
 use super::*;
 use crate::sinks::{
     conformance::{self, Subject},
@@ -115,7 +118,7 @@ async fn an_acknowledgement_is_asked_for_until_it_comes_at_growing_pauses() {
     assert_eq!(fake.questions(), 8);
     assert_eq!(fake.indexed(), records(0, 3));
     let pauses = fake.question_times();
-    assert!(pauses[0] - start >= FIRST_PAUSE);
+    assert!(pauses[0] - start >= acks::MIN_PAUSE);
     assert!(
         pauses
             .windows(3)
@@ -165,6 +168,69 @@ async fn only_what_stands_before_the_first_missing_acknowledgement_is_delivered(
         4
     );
     assert_eq!(failure.delivered_count, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_wait_are_asked_for_together() {
+    let fake = Fake::new(true);
+    fake.index_after_questions.store(3, Ordering::SeqCst);
+    let sink = sink(&fake, |_| {});
+    let deliver = async |first: usize| sink.deliver(&batch(&records(first, 3))).await;
+    let delivered = futures::future::join_all((0..20).map(|number| deliver(number * 3))).await;
+    assert!(delivered.into_iter().all(|result| result.is_ok()));
+    assert_eq!(fake.indexed().len(), 60);
+    assert_eq!(fake.questions(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_come_sooner_when_the_indexers_are_fast() {
+    let fake = Fake::new(true);
+    fake.index_after_questions.store(1, Ordering::SeqCst);
+    let sink = sink(&fake, |_| {});
+    let mut took = Vec::new();
+    for number in 0..10 {
+        let start = Instant::now();
+        sink.deliver(&batch(&records(number, 1))).await.unwrap();
+        took.push(start.elapsed());
+    }
+    assert!(took[0] >= Duration::from_millis(50), "{took:?}");
+    assert!(took[9] <= Duration::from_millis(25), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_dropped_keeps_no_other_from_its_acknowledgement() {
+    let fake = Fake::new(true);
+    let sink = sink(&fake, |_| {});
+    let (one, other) = (batch(&records(0, 1)), batch(&records(1, 1)));
+    let other = tokio::join!(
+        tokio::time::timeout(Duration::from_millis(1), sink.deliver(&one)),
+        sink.deliver(&other)
+    );
+    assert!(other.0.is_err());
+    other.1.unwrap();
+    assert_eq!(fake.questions(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_when_splunk_counts_anew_is_not_taken_for_acknowledged() {
+    let fake = Fake::new(true);
+    fake.lose(0);
+    let sink = sink(&fake, |_| {});
+    let (one, other) = (batch(&records(0, 1)), batch(&records(1, 1)));
+    let first = sink.deliver(&one);
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        fake.next_ack.store(0, Ordering::SeqCst);
+        sink.deliver(&other).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    second.unwrap();
+    let failure = first.unwrap_err();
+    assert_eq!(failure.delivered_count, 0);
+    assert!(
+        matches!(failure.error, Error::Unavailable { .. }),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

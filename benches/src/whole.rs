@@ -8,7 +8,7 @@ use crate::limit::Work;
 use crate::simulator::Options;
 use crate::table::{self, Run, ratios};
 
-/// As many as `[fetch] max_concurrent` is without a configuration.
+/// As many as the collector fetches at once at least, and where answers come fast, at most.
 const CONNECTIONS: usize = 16;
 
 pub(crate) fn measure(common: &Common, whole: &Whole, goals: &mut Goals) -> anyhow::Result<()> {

@@ -109,12 +109,13 @@ pub(crate) async fn fetch_blob(
     outlet: &mut impl Outlet,
 ) -> Result<Fetched, Error> {
     let mut reader = memory.reader().await;
-    let mut source = match quarantined_item_of(uri) {
-        Some(item) => from_quarantine(ledger, item, &mut reader).await?,
+    let (mut source, _body) = match quarantined_item_of(uri) {
+        Some(item) => (from_quarantine(ledger, item, &mut reader).await?, None),
         None => {
             let opened = microsoft.open_blob(tag.content_type, uri).await?;
             let (head, body) = opened.into_parts();
-            Source::new(body, is_gzip(&head.headers))
+            let room = memory.body(length_of(&head.headers)).await;
+            (Source::new(body, is_gzip(&head.headers)), Some(room))
         }
     };
     let mut decoder = Decoder::new(Limits {
@@ -154,6 +155,12 @@ pub(crate) async fn fetch_blob(
         totals,
         broken,
     })
+}
+
+/// How long the head says that the body is.
+fn length_of(headers: &http::HeaderMap) -> Option<u64> {
+    let length = headers.get(http::header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.trim().parse().ok()
 }
 
 /// What is set aside as a blob's text: a record makes an array of one.

@@ -26,6 +26,11 @@ const UNIT_BYTES: usize = 1024;
 const BESIDES_BYTES: usize = 2 * 1024;
 /// What a reader takes besides its text while it waits for Microsoft: a connection with its buffers, TLS, the inflater.
 const CONNECTION_BYTES: usize = 64 * 1024;
+/// What a body takes while it is read, at most, however long it is: what has come of it and is not inflated, here and in
+/// the buffers of the connection.
+const MAX_BODY_BYTES: usize = 512 * 1024;
+/// The same of a body whose length is not known.
+const UNKNOWN_BODY_BYTES: usize = 128 * 1024;
 
 /// The memory that all blobs in flight share.
 #[derive(Debug, Clone)]
@@ -37,6 +42,8 @@ pub struct Memory {
     /// One record larger than a part at a time, on top of the rest: if such records came out of the same store,
     /// two of them could each hold half of what the other waits for.
     oversize: Arc<Semaphore>,
+    /// Bodies that are being read.
+    bodies: Arc<Semaphore>,
     max_readers: usize,
     encoded_bytes: usize,
     buffers: Arc<Buffers>,
@@ -74,8 +81,8 @@ impl Buffers {
 }
 
 impl Memory {
-    /// Of `max_bytes`, a quarter is for text, a quarter for the connections of those who read and a sixth for what sinks
-    /// make of the text. The rest is for the program itself: its code, the ledger's cache, what an allocator leaves unused.
+    /// Of `max_bytes`, a quarter is for text, an eighth for the connections of those who read, an eighth for the bodies that
+    /// come by them, and a sixth for what sinks make of the text. The rest is for the program itself: its code, the ledger's cache, what an allocator leaves unused.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         let part_units = units_of(part_bytes());
@@ -88,7 +95,10 @@ impl Memory {
             text_units,
             growing: Arc::new(Semaphore::new(growing)),
             oversize: Arc::new(Semaphore::new(1)),
-            max_readers: first_pieces.min(max_bytes / 4 / CONNECTION_BYTES).max(2),
+            bodies: Arc::new(Semaphore::new(
+                units_of(max_bytes / 8).max(units_of(MAX_BODY_BYTES)),
+            )),
+            max_readers: first_pieces.min(max_bytes / 8 / CONNECTION_BYTES).max(2),
             encoded_bytes: max_bytes / 6,
             buffers: Arc::default(),
         }
@@ -112,6 +122,25 @@ impl Memory {
             growing: None,
             oversize: None,
         }
+    }
+
+    /// Room for a body that is about to be read, of a length that its head tells. Until there is any, the body waits where it
+    /// is, in the sockets and at Microsoft: many may be waited for at once, and few long ones read.
+    ///
+    /// To be asked for before [`Reader::grow`], so that who waits here has nothing that those wait for who do not.
+    ///
+    /// # If interrupted
+    /// Nothing is held.
+    pub(crate) async fn body(&self, bytes: Option<u64>) -> OwnedSemaphorePermit {
+        let bytes = match bytes {
+            // Once as it came, and once in the buffers that it came by.
+            Some(bytes) => usize::try_from(bytes.saturating_mul(2)).unwrap_or(usize::MAX),
+            None => UNKNOWN_BODY_BYTES,
+        };
+        let units = units_of(bytes.min(MAX_BODY_BYTES));
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.bodies).acquire_many_owned(units).await;
+        permit.expect("the semaphore is never closed")
     }
 
     async fn acquire(&self, units: usize) -> Room {

@@ -246,7 +246,7 @@ pub(super) fn read_fetch(root: &mut Section<'_, '_>) -> Option<FetchConfig> {
                 1..=256,
             )
             .try_map(Kind::Integer { min: 1, max: 256 }, to_usize)
-            .default(128);
+            .default(64);
         let max_memory_bytes = section
             .integer(
                 "max_memory_mib",

@@ -76,7 +76,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(path, Path::new("/base/o365-collector.db"));
     assert_eq!(config.poll.interval, Duration::from_secs(60));
     assert_eq!(config.poll.first_lookback, Duration::from_secs(24 * 3600));
-    assert_eq!(config.fetch.max_concurrent, 128);
+    assert_eq!(config.fetch.max_concurrent, 64);
     assert_eq!(config.fetch.max_memory_bytes, 64 << 20);
     assert_eq!(config.quarantine.max_bytes, 1 << 30);
     assert_eq!(config.sinks.len(), 1);

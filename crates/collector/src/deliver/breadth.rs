@@ -10,6 +10,9 @@ const LEAST: usize = 16;
 const FEW: f64 = 0.25;
 /// From here on fewer at once bring as many.
 const MANY: f64 = 0.6;
+/// A fetch that spends less of its time than this on its way to Microsoft waits for memory, and that for the sinks: more at
+/// once would only be more that wait.
+const MOST_OF_IT: f64 = 0.5;
 
 /// How many blobs may be fetched at once, by what the last answers took.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(super) struct Breadth {
     count: usize,
     took: Duration,
     needed: Duration,
+    carried: Duration,
 }
 
 impl Breadth {
@@ -33,6 +37,7 @@ impl Breadth {
             count: 0,
             took: Duration::ZERO,
             needed: Duration::ZERO,
+            carried: Duration::ZERO,
         }
     }
 
@@ -45,11 +50,19 @@ impl Breadth {
         self.was_full = true;
     }
 
-    /// `count` answers took so long together, and would have taken `needed` if each had come as fast as the fastest.
-    pub(super) fn note(&mut self, count: usize, took: Duration, needed: Duration) {
+    /// `count` answers took so long together, and would have taken `needed` if each had come as fast as the fastest. The
+    /// fetch of a blob, from its beginning to its end, was `carried` long.
+    pub(super) fn note(
+        &mut self,
+        count: usize,
+        took: Duration,
+        needed: Duration,
+        carried: Duration,
+    ) {
         self.count += count;
         self.took += took;
         self.needed += needed;
+        self.carried += carried;
         // A round, so that a change shows before the next one.
         if self.count < self.now {
             return;
@@ -60,7 +73,8 @@ impl Breadth {
             true => 0.0,
             false => waited.as_secs_f64() / self.took.as_secs_f64(),
         };
-        if part < FEW && self.was_full {
+        let is_way = self.took.as_secs_f64() >= MOST_OF_IT * self.carried.as_secs_f64();
+        if part < FEW && is_way && self.was_full {
             self.now = (self.now * 2).min(self.most);
         } else if part > MANY {
             self.now = (self.now - self.now / 4).max(self.most.min(LEAST));
@@ -69,6 +83,7 @@ impl Breadth {
         self.count = 0;
         self.took = Duration::ZERO;
         self.needed = Duration::ZERO;
+        self.carried = Duration::ZERO;
     }
 }
 
@@ -85,7 +100,7 @@ mod tests {
             breadth.is_full();
             for _ in 0..breadth.now() {
                 let took = of(u32::try_from(breadth.now()).unwrap());
-                breadth.note(1, took, fastest);
+                breadth.note(1, took, fastest, took);
             }
         }
         breadth.now()
@@ -110,14 +125,24 @@ mod tests {
     fn no_more_are_fetched_than_there_are_or_than_is_allowed() {
         let mut breadth = Breadth::new(128);
         for _ in 0..1_000 {
-            breadth.note(1, 150 * MS, 150 * MS);
+            breadth.note(1, 150 * MS, 150 * MS, 150 * MS);
         }
         assert_eq!(breadth.now(), LEAST);
         let mut breadth = Breadth::new(4);
         for _ in 0..1_000 {
             breadth.is_full();
-            breadth.note(1, Duration::ZERO, Duration::ZERO);
+            breadth.note(1, Duration::ZERO, Duration::ZERO, Duration::ZERO);
         }
         assert_eq!(breadth.now(), 4);
+    }
+
+    #[test]
+    fn a_slow_sink_has_no_more_fetched() {
+        let mut breadth = Breadth::new(128);
+        for _ in 0..1_000 {
+            breadth.is_full();
+            breadth.note(1, 150 * MS, 150 * MS, 400 * MS);
+        }
+        assert_eq!(breadth.now(), LEAST);
     }
 }

@@ -259,17 +259,17 @@ impl Pass {
     ) {
         let error = match ended {
             Ok((id, ())) => {
-                let blob = carried.remove(id);
-                let door = blob.and_then(|blob| self.deliverer.tenants.get(&blob.tag().tenant));
-                if let Some(door) = door {
+                if let Some((blob, took_whole)) = carried.remove(id)
+                    && let Some(door) = self.deliverer.tenants.get(&blob.tag().tenant)
+                {
                     let (count, took, needed) = door.answers().take();
-                    breadth.note(count, took, needed);
+                    breadth.note(count, took, needed, took_whole);
                 }
                 return;
             }
             Err(error) => error,
         };
-        let Some(in_flight) = carried.remove(error.id()) else {
+        let Some((in_flight, _)) = carried.remove(error.id()) else {
             return;
         };
         error!(cause = %error, "a blob's task ended by a defect");

@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use activity_api::TenantId;
+use tokio::time::Instant;
 
 use super::in_flight::InFlight;
 use crate::microsoft::Microsoft;
 
 /// The blobs that are being fetched, by task, and how many of each tenant.
 pub(super) struct Carried {
-    blobs: HashMap<tokio::task::Id, Arc<InFlight>>,
+    /// With when that began.
+    blobs: HashMap<tokio::task::Id, (Arc<InFlight>, Instant)>,
     counts: HashMap<TenantId, usize>,
     doors: HashMap<TenantId, Arc<Microsoft>>,
     /// Places for fetches, over all tenants.
@@ -56,17 +59,18 @@ impl Carried {
 
     pub(super) fn insert(&mut self, task: tokio::task::Id, blob: Arc<InFlight>) {
         *self.counts.entry(blob.tag().tenant).or_default() += 1;
-        self.blobs.insert(task, blob);
+        self.blobs.insert(task, (blob, Instant::now()));
     }
 
-    pub(super) fn remove(&mut self, task: tokio::task::Id) -> Option<Arc<InFlight>> {
-        let blob = self.blobs.remove(&task)?;
+    /// The blob whose task has ended, and how long that took.
+    pub(super) fn remove(&mut self, task: tokio::task::Id) -> Option<(Arc<InFlight>, Duration)> {
+        let (blob, since) = self.blobs.remove(&task)?;
         if let Some(count) = self.counts.get_mut(&blob.tag().tenant) {
             *count -= 1;
             if *count == 0 {
                 self.counts.remove(&blob.tag().tenant);
             }
         }
-        Some(blob)
+        Some((blob, since.elapsed()))
     }
 }

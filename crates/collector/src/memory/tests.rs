@@ -147,7 +147,27 @@ async fn what_a_sink_makes_is_counted_and_a_sink_that_hangs_holds_only_its_own()
 #[test]
 fn as_many_read_as_the_memory_has_room_for() {
     assert_eq!(Memory::new(64 * MIB).concurrent_reads(16), 16);
-    assert_eq!(Memory::new(64 * MIB).concurrent_reads(1_000), 256);
-    assert_eq!(Memory::new(8 * MIB).concurrent_reads(1_000), 32);
+    assert_eq!(Memory::new(64 * MIB).concurrent_reads(1_000), 128);
+    assert_eq!(Memory::new(8 * MIB).concurrent_reads(1_000), 16);
     assert_eq!(Memory::new(0).concurrent_reads(16), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_long_bodies_are_read_at_once_and_many_short_ones() {
+    let memory = Memory::new(64 * MIB);
+    for (bytes, most) in [
+        (Some(u64::MAX), 16),
+        (Some(200 * 1024), 20),
+        (Some(10 * 1024), 409),
+        (None, 64),
+    ] {
+        let mut held = Vec::new();
+        let next = || tokio::time::timeout(Duration::from_secs(1), memory.body(bytes));
+        while let Ok(room) = next().await {
+            held.push(room);
+        }
+        assert_eq!(held.len(), most, "{bytes:?}");
+    }
+    // One can always be read.
+    drop(Memory::new(MIB).body(Some(u64::MAX)).await);
 }

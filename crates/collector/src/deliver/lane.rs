@@ -336,7 +336,7 @@ impl Lane {
     }
 
     /// The sink's delivery, given up when there is no more time: a sink may hang for longer than a process may. A panic
-    /// becomes a failure, because a defect in one sink must not end the others.
+    /// becomes a failure, because a defect in one sink must not end the others, and so does what [`Receipt`] rules out.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
         let interruption = Interruption(Some(&self.health));
         let result = crate::waiting::select! {
@@ -348,6 +348,11 @@ impl Lane {
         let Ok(result) = result else {
             return Err(unavailable(DEFECT).into());
         };
+        let breaks_contract =
+            |receipt: &Receipt| receipt.position.is_some() && !receipt.refused.is_empty();
+        if result.as_ref().is_ok_and(breaks_contract) {
+            return Err(unavailable(DEFECT).into());
+        }
         interruption.did_not_happen();
         result
     }

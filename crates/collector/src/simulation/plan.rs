@@ -246,7 +246,7 @@ impl Plan {
                     index,
                     (tenant, content_type),
                     first_lookback,
-                    sinks.len(),
+                    &sinks,
                 )
             })
             .collect();
@@ -301,7 +301,7 @@ fn plan_blob(
     index: usize,
     (tenant, content_type): (TenantId, ContentType),
     first_lookback: Duration,
-    sink_count: usize,
+    sinks: &[PlannedSink],
 ) -> PlannedBlob {
     let now = beginning();
     let back = first_lookback
@@ -341,14 +341,14 @@ fn plan_blob(
         created_at,
         appears_at: created_at + late,
         expires_at,
-        elements: plan_elements(chance, index, sink_count),
+        elements: plan_elements(chance, index, sinks),
         is_gzip: chance.percent(30),
         is_torn: chance.percent(4),
         notifications,
     }
 }
 
-fn plan_elements(chance: &mut Chance, blob: usize, sink_count: usize) -> Vec<Element> {
+fn plan_elements(chance: &mut Chance, blob: usize, sinks: &[PlannedSink]) -> Vec<Element> {
     let count = chance.pick(&[0, 1, 3, 8, 20, 40]);
     let has_bad_ones = chance.percent(20);
     (0..count)
@@ -360,8 +360,10 @@ fn plan_elements(chance: &mut Chance, blob: usize, sink_count: usize) -> Vec<Ele
                 0 => 3_000,
                 below => below * 8,
             };
-            let refused_by = (0..sink_count)
+            let refused_by = (0..sinks.len())
                 .filter(|_| has_bad_ones && chance.percent(4))
+                // One with a position refuses none: see `Receipt`.
+                .filter(|sink| !sinks[*sink].has_position)
                 .collect();
             Element::Record {
                 text: format!(

@@ -68,7 +68,9 @@ pub struct Receipt {
     /// Committed by the ledger in the same transaction as the acknowledgement, and handed back to
     /// [`Sink::resume`] at the next start.
     pub position: Option<String>,
-    /// Records that this sink can never take. They are quarantined with their bytes, by this acknowledgement.
+    /// Records that this sink can never take. They are quarantined with their bytes, by this acknowledgement. A sink with a
+    /// position refuses none: a part waits while there is no room for its refused records, and a position that has gone on
+    /// meanwhile would take in what was written of that part, which then comes again after a restart.
     pub refused: Vec<Refused>,
 }
 

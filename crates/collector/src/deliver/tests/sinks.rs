@@ -155,6 +155,18 @@ async fn a_sink_that_panics_while_it_is_put_back_counts_as_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_with_a_position_that_refuses_a_record_is_put_back_and_has_nothing_acknowledged() {
+    let scene = Scene::new();
+    scene.add_blob("a", &records(0, 6)).await;
+    let sink = FakeSink::with_position("file");
+    sink.script([Turn::Refuse(vec![2])]);
+    deliver_all(&scene, &deliverer(&scene, &[&sink])).await;
+    assert_eq!(sink.resumed(), [None]);
+    assert_eq!(sink.taken(), records(0, 6), "all, and once");
+    assert_eq!(scene.stream().await.delivered_count, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_whose_yes_the_ledger_did_not_take_is_put_back_before_its_next_delivery() {
     let scene = Scene::new();
     scene.add_blob("a", &records(0, 4)).await;

@@ -3,27 +3,25 @@
 
 mod deliveries;
 mod labels;
+mod recorder;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use activity_api::{ContentType, TenantId};
 use jiff::Timestamp;
 use ledger::{SeenVia, SinkName, Summary};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
 
 use crate::discover::lateness;
 use crate::expiry::Forecast;
 
 pub use deliveries::Deliveries;
 pub use labels::{LedgerOperation, RequestKind, RequestOutcome, WebhookOutcome};
+use recorder::Metrics;
 
 /// Blobs that discovery came across for the first time.
 pub const BLOBS_SEEN_TOTAL: &str = "o365_collector_blobs_seen_total";
@@ -251,19 +249,13 @@ const LATENCY_SECONDS: [f64; 12] = [
     1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0,
 ];
 
-/// How many observations may wait to be sorted into buckets. The exporter keeps each as a number until it is asked
-/// for its page; without a limit, a collector whose `/metrics` nobody reads would grow for ever.
-const MAX_UNSORTED: u32 = 4_096;
-
 /// What the one recorder of this process writes to.
-static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
-/// Observations since the start, wrapping.
-static OBSERVED: AtomicU32 = AtomicU32::new(0);
+static INSTALLED: OnceLock<Metrics> = OnceLock::new();
 
 /// The process's metrics. A copy is a handle to the same ones.
 #[derive(Clone)]
 pub struct Telemetry {
-    handle: PrometheusHandle,
+    metrics: Metrics,
 }
 
 impl Telemetry {
@@ -274,24 +266,23 @@ impl Telemetry {
     /// When something other than this function has installed a recorder in the process.
     #[must_use]
     pub fn install() -> Self {
-        let handle = INSTALLED.get_or_init(|| {
-            let recorder = recorder();
-            let handle = recorder.handle();
-            metrics::set_global_recorder(recorder)
+        let metrics = INSTALLED.get_or_init(|| {
+            let metrics = Metrics::new(bounds_of);
+            metrics::set_global_recorder(metrics.clone())
                 .expect("nothing else in this program installs a recorder");
             describe();
             gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-            handle
+            metrics
         });
         Self {
-            handle: handle.clone(),
+            metrics: metrics.clone(),
         }
     }
 
     /// All metrics in Prometheus's text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.handle.render()
+        self.metrics.render()
     }
 }
 
@@ -301,21 +292,13 @@ impl std::fmt::Debug for Telemetry {
     }
 }
 
-fn recorder() -> PrometheusRecorder {
-    PrometheusBuilder::new()
-        .set_buckets(&SHORT_SECONDS)
-        .and_then(|builder| {
-            builder.set_buckets_for_metric(
-                Matcher::Full(DELIVERY_LATENCY_SECONDS.to_owned()),
-                &LATENCY_SECONDS,
-            )
-        })
-        .and_then(|builder| {
-            let bounds = lateness::BOUNDS.map(|bound| bound.as_secs_f64());
-            builder.set_buckets_for_metric(Matcher::Full(LATENESS_SECONDS.to_owned()), &bounds)
-        })
-        .expect("no list of buckets is empty")
-        .build_recorder()
+/// The upper bounds of a histogram's buckets.
+fn bounds_of(name: &str) -> Arc<[f64]> {
+    match name {
+        DELIVERY_LATENCY_SECONDS => LATENCY_SECONDS.into(),
+        LATENESS_SECONDS => lateness::BOUNDS.map(|bound| bound.as_secs_f64()).into(),
+        _ => SHORT_SECONDS.into(),
+    }
 }
 
 /// Tells the current recorder what each metric means.
@@ -347,7 +330,7 @@ pub fn blob_found(tenant: TenantId, content_type: ContentType, late: Duration) {
         ("tenant", tenant.to_string()),
         ("content_type", content_type.to_string()),
     ];
-    observe(&histogram!(LATENESS_SECONDS, &labels), late.as_secs_f64());
+    histogram!(LATENESS_SECONDS, &labels).record(late.as_secs_f64());
 }
 
 /// Counts one blob that Microsoft no longer has.
@@ -393,7 +376,7 @@ pub fn fetched(tenant: TenantId, content_type: ContentType, took: Duration) {
         ("tenant", tenant.to_string()),
         ("content_type", content_type.to_string()),
     ];
-    observe(&histogram!(FETCH_SECONDS, &labels), took.as_secs_f64());
+    histogram!(FETCH_SECONDS, &labels).record(took.as_secs_f64());
 }
 
 /// Counts a batch that the sink took, whole or (when `is_ok` is false) only its first `record_count` records.
@@ -401,10 +384,7 @@ pub fn sink_batch(sink: &SinkName, is_ok: bool, record_count: u64, took: Duratio
     let outcome = if is_ok { "ok" } else { "failed" };
     counter!(SINK_BATCHES_TOTAL, "sink" => sink.to_string(), "outcome" => outcome).increment(1);
     counter!(SINK_RECORDS_TOTAL, "sink" => sink.to_string()).increment(record_count);
-    observe(
-        &histogram!(SINK_DELIVERY_SECONDS, "sink" => sink.to_string()),
-        took.as_secs_f64(),
-    );
+    histogram!(SINK_DELIVERY_SECONDS, "sink" => sink.to_string()).record(took.as_secs_f64());
 }
 
 /// Counts records that the sink was not given because it has them.
@@ -419,10 +399,7 @@ pub fn sink_failing(sink: &SinkName, is_failing: bool) {
 
 /// Notes how long a ledger write took until it was durable.
 pub fn ledger_committed(operation: LedgerOperation, took: Duration) {
-    observe(
-        &histogram!(LEDGER_COMMIT_SECONDS, "operation" => operation.as_str()),
-        took.as_secs_f64(),
-    );
+    histogram!(LEDGER_COMMIT_SECONDS, "operation" => operation.as_str()).record(took.as_secs_f64());
 }
 
 /// Counts a ledger operation that failed.
@@ -509,17 +486,6 @@ pub fn checked_in(
 fn stream_counter(name: &'static str, tenant: TenantId, content_type: ContentType, count: u64) {
     counter!(name, "tenant" => tenant.to_string(), "content_type" => content_type.as_str())
         .increment(count);
-}
-
-/// The only way to a histogram, so that none can grow without its samples being sorted into buckets.
-fn observe(histogram: &metrics::Histogram, seconds: f64) {
-    histogram.record(seconds);
-    let observed = OBSERVED.fetch_add(1, Ordering::Relaxed);
-    if observed % MAX_UNSORTED == MAX_UNSORTED - 1
-        && let Some(handle) = INSTALLED.get()
-    {
-        handle.run_upkeep();
-    }
 }
 
 fn unix_seconds(at: Timestamp) -> f64 {

@@ -8,7 +8,6 @@ use metrics::{counter, histogram};
 
 use super::{
     BLOBS_DELIVERED_TOTAL, DELIVERY_LATENCY_SECONDS, RECORD_BYTES_TOTAL, RECORDS_DELIVERED_TOTAL,
-    observe,
 };
 
 /// Delivered blobs that are yet to be counted.
@@ -55,7 +54,7 @@ impl Deliveries {
             counter!(RECORD_BYTES_TOTAL, &labels).increment(stream.byte_count);
             let latency = histogram!(DELIVERY_LATENCY_SECONDS, &labels);
             for seconds in stream.latency_seconds {
-                observe(&latency, seconds);
+                latency.record(seconds);
             }
         }
     }

@@ -9,10 +9,9 @@ use super::*;
 
 /// What is rendered after `count` has run, without the lines of single buckets.
 fn rendered(count: impl FnOnce()) -> String {
-    let recorder = recorder();
-    let handle = recorder.handle();
-    metrics::with_local_recorder(&recorder, count);
-    let text = handle.render();
+    let metrics = Metrics::new(bounds_of);
+    metrics::with_local_recorder(&metrics, count);
+    let text = metrics.render();
     let mut lines: Vec<_> = text
         .lines()
         .filter(|line| !line.is_empty() && !line.contains("_bucket{"))
@@ -259,4 +258,37 @@ fn installing_twice_gives_the_same_metrics() {
     let (first, second) = (Telemetry::install(), Telemetry::install());
     assert!(first.render().contains(BUILD_INFO));
     assert!(second.render().contains(BUILD_INFO));
+}
+
+#[test]
+fn a_histogram_counts_what_is_not_above_each_bound() {
+    let metrics = Metrics::new(bounds_of);
+    metrics::with_local_recorder(&metrics, || {
+        for millis in [1, 3, 3, 70_000] {
+            ledger_committed(LedgerOperation::Lease, Duration::from_millis(millis));
+        }
+    });
+    let page = metrics.render();
+    let bucket = |bound: &str| {
+        let line = format!("{LEDGER_COMMIT_SECONDS}_bucket{{operation=\"lease\",le=\"{bound}\"}} ");
+        page.lines().find_map(|text| text.strip_prefix(&line))
+    };
+    let counts = ["0.001", "0.0025", "0.005", "60", "+Inf"].map(bucket);
+    assert_eq!(counts, ["1", "1", "3", "3", "4"].map(Some));
+    assert!(page.contains(&format!(
+        "{LEDGER_COMMIT_SECONDS}_count{{operation=\"lease\"}} 4\n"
+    )));
+}
+
+#[test]
+fn a_label_that_would_end_its_quotes_is_escaped_and_found_again() {
+    let metrics = Metrics::new(bounds_of);
+    let sink = "a \"sink\"\\\n";
+    metrics::with_local_recorder(&metrics, || {
+        for _ in 0..2 {
+            counter!(RECORDS_LEFT_OUT_TOTAL, "sink" => sink).increment(1);
+        }
+    });
+    let line = format!("{RECORDS_LEFT_OUT_TOTAL}{{sink=\"a \\\"sink\\\"\\\\\\n\"}} 2");
+    assert!(metrics.render().lines().any(|text| text == line));
 }

@@ -37,8 +37,8 @@ use jiff::Timestamp;
 use crate::{
     Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
     LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
-    QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob,
-    UndeliveredPlace,
+    QuarantinedRecord, RecordKey, SeenBlob, SeenVia, SinkCommit, SinkName, Summary,
+    UndeliveredBlob, UndeliveredPlace,
 };
 
 use books::Books;
@@ -102,19 +102,25 @@ impl SqliteLedger {
         T: Send + 'static,
         F: FnOnce(&mut Books) -> Result<T, Failure> + Send + 'static,
     {
-        self.writer
-            .as_ref()
-            .ok_or(Error::ReadOnly)?
-            .write(work)
-            .await
+        self.writer()?.write(work).await
+    }
+
+    fn writer(&self) -> Result<&Writer, Error> {
+        self.writer.as_ref().ok_or(Error::ReadOnly)
     }
 }
 
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn note_new(&self, seen: Vec<SeenBlob>, now: Timestamp) -> Result<Vec<BlobName>, Error> {
-        self.write(move |books| discover::note_new(books, &seen, now))
-            .await
+        // Who notified waits at the door for the commit. A listing is at home here, and lists on when it is done.
+        let is_notified = |blob: &SeenBlob| blob.seen_via == SeenVia::Notification;
+        let (writer, is_urgent) = (self.writer()?, seen.iter().any(is_notified));
+        let work = move |books: &mut Books| discover::note_new(books, &seen, now);
+        match is_urgent {
+            true => writer.write_soon(work).await,
+            false => writer.write(work).await,
+        }
     }
 
     async fn begin_listing(

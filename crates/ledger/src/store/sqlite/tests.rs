@@ -133,6 +133,35 @@ async fn what_many_tasks_note_at_once_shares_one_commit() {
     assert_eq!(pending_count(&ledger).await, 64);
 }
 
+#[tokio::test]
+async fn what_was_notified_overtakes_other_operations() {
+    let (_directory, path) = place();
+    let ledger = SqliteLedger::open(&path).unwrap();
+    let (gate, held) = hold(&ledger).await;
+    let note = async |number, seen_via| {
+        let seen = vec![SeenBlob {
+            seen_via,
+            ..blob(number)
+        }];
+        assert_eq!(ledger.note_new(seen, now()).await.unwrap().len(), 1);
+    };
+    let (held, (), (), ()) = tokio::join!(
+        biased;
+        held,
+        note(1, SeenVia::Listing),
+        note(2, SeenVia::Notification),
+        async { drop(gate) },
+    );
+    held.unwrap();
+    let ids = "SELECT content_id FROM blob ORDER BY id";
+    let connection = Connection::open(&path).unwrap();
+    let mut statement = connection.prepare(ids).unwrap();
+    let ids = statement.query_map([], |row| row.get(0)).unwrap();
+    let ids: Vec<String> = ids.map(Result::unwrap).collect();
+    let expected = [blob(2), blob(1)].map(|blob| blob.content_id.as_str().to_owned());
+    assert_eq!(ids, expected);
+}
+
 /// Polls every future once before any other, then waits for all.
 async fn futures_of<F: Future>(count: usize, make: impl Fn(usize) -> F) -> Vec<F::Output> {
     let mut futures: Vec<_> = (0..count).map(|number| Box::pin(make(number))).collect();

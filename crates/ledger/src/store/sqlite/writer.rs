@@ -1,8 +1,10 @@
 //! The thread that writes, and group commit: many operations, one transaction, one sync.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -20,9 +22,13 @@ const QUEUE_LENGTH: usize = 1024;
 /// Operations that share a commit at most, so that the first of them does not wait for an endless stream of others.
 const MAX_GROUP: usize = 256;
 
+/// How long a group goes on that holds an urgent operation. Some milliseconds of others' work would be what its caller waits
+/// for; less than the sync that follows is not worth a sync of its own.
+const URGENT_GROUP: Duration = Duration::from_millis(1);
+
 /// The writer thread's handle.
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Box<dyn Operation>>>,
+    queue: Option<mpsc::Sender<Handed>>,
     /// Instead of a thread, in a simulation.
     inline: Option<Inline>,
     thread: Option<JoinHandle<()>>,
@@ -70,6 +76,24 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Books) -> Result<T, Failure> + Send + 'static,
     {
+        self.hand_over(work, false).await
+    }
+
+    /// The same before all that is not urgent, in a group that ends soon: somebody outside waits for the answer, and takes
+    /// a late one for none.
+    pub(super) async fn write_soon<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Books) -> Result<T, Failure> + Send + 'static,
+    {
+        self.hand_over(work, true).await
+    }
+
+    async fn hand_over<T, F>(&self, work: F, is_urgent: bool) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Books) -> Result<T, Failure> + Send + 'static,
+    {
         if let Some(inline) = &self.inline {
             return inline.write(work);
         }
@@ -80,7 +104,11 @@ impl Writer {
             answer,
         });
         let queue = self.queue.as_ref().ok_or(Error::Stopped)?;
-        queue.send(operation).await.map_err(|_| Error::Stopped)?;
+        let handed = Handed {
+            operation,
+            is_urgent,
+        };
+        queue.send(handed).await.map_err(|_| Error::Stopped)?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 
@@ -149,37 +177,91 @@ where
     }
 }
 
-fn run(
-    mut books: Books,
-    mut operations: mpsc::Receiver<Box<dyn Operation>>,
-    commit_count: &AtomicU64,
-) {
-    let mut waiting = Vec::with_capacity(MAX_GROUP);
-    // Ends when the ledger is dropped and what it was given is done.
-    while operations.blocking_recv_many(&mut waiting, MAX_GROUP) > 0 {
-        let mut group = waiting.drain(..).peekable();
-        while group.peek().is_some() {
-            commit_some(&mut books, &mut group, commit_count);
+/// An operation on its way to the thread.
+struct Handed {
+    operation: Box<dyn Operation>,
+    is_urgent: bool,
+}
+
+/// What waits for its turn.
+struct Line {
+    handed: mpsc::Receiver<Handed>,
+    urgent: VecDeque<Box<dyn Operation>>,
+    others: VecDeque<Box<dyn Operation>>,
+}
+
+impl Line {
+    /// Waits until there is an operation. False when none will come any more.
+    fn wait(&mut self) -> bool {
+        if self.urgent.is_empty()
+            && self.others.is_empty()
+            && let Some(handed) = self.handed.blocking_recv()
+        {
+            self.queue(handed);
+        }
+        !self.urgent.is_empty() || !self.others.is_empty()
+    }
+
+    /// Takes in what was handed over. No more than a queue's length, or the queue would bound nothing.
+    fn fill(&mut self) {
+        while self.others.len() < QUEUE_LENGTH
+            && let Ok(handed) = self.handed.try_recv()
+        {
+            self.queue(handed);
+        }
+    }
+
+    /// The next one: an urgent one, which overtakes what was handed over before, or one of the first `left` others.
+    fn next(&mut self, left: &mut usize) -> Option<(Box<dyn Operation>, bool)> {
+        self.fill();
+        if let Some(operation) = self.urgent.pop_front() {
+            return Some((operation, true));
+        }
+        *left = left.checked_sub(1)?;
+        Some((self.others.pop_front()?, false))
+    }
+
+    fn queue(&mut self, handed: Handed) {
+        match handed.is_urgent {
+            true => self.urgent.push_back(handed.operation),
+            false => self.others.push_back(handed.operation),
         }
     }
 }
 
-/// Runs operations in one transaction until there are no more or the transaction is gone, and answers those it ran.
-fn commit_some(
-    books: &mut Books,
-    operations: &mut dyn Iterator<Item = Box<dyn Operation>>,
-    commit_count: &AtomicU64,
-) {
+fn run(mut books: Books, handed: mpsc::Receiver<Handed>, commit_count: &AtomicU64) {
+    let mut line = Line {
+        handed,
+        urgent: VecDeque::new(),
+        others: VecDeque::new(),
+    };
+    // Ends when the ledger is dropped and what it was given is done.
+    while line.wait() {
+        commit_some(&mut books, &mut line, commit_count);
+    }
+}
+
+/// Runs operations in one transaction until there are no more, it has held an urgent one for long enough or is gone, and
+/// answers those it ran.
+fn commit_some(books: &mut Books, line: &mut Line, commit_count: &AtomicU64) {
+    line.fill();
+    // Those that are here. Others have a group of their own, so that the first does not wait for a stream of them.
+    let mut left = line.others.len().min(MAX_GROUP);
     if let Err(error) = books.begin() {
         // All of them, and not one by one: to begin takes as long as the database is locked by someone else.
-        for operation in operations {
+        while let Some((operation, _)) = line.next(&mut left) {
             operation.answer(Err(error.clone()));
         }
         return;
     }
     let mut ran = Vec::new();
     let mut state = Ok(());
-    for mut operation in operations {
+    let (began, mut holds_urgent) = (Instant::now(), false);
+    while ran.len() < MAX_GROUP
+        && !(holds_urgent && began.elapsed() > URGENT_GROUP)
+        && let Some((mut operation, is_urgent)) = line.next(&mut left)
+    {
+        holds_urgent |= is_urgent;
         state = books.run_apart(|books| operation.run(books));
         ran.push(operation);
         if state.is_err() {

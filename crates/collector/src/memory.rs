@@ -278,7 +278,10 @@ impl Reader {
     /// Copied out of its buffer, which others can use whole: one that is cut short where it lies leaves a hole that fits
     /// nothing.
     pub(crate) fn last_part(self, text: &mut Vec<u8>) -> Room {
-        if text.capacity() > text.len() {
+        if text.len() > part_bytes() {
+            // Nobody else can use that one, and there must not be two of it.
+            text.shrink_to_fit();
+        } else if text.capacity() > text.len() {
             let exact = text.as_slice().into();
             self.memory.buffers.keep(std::mem::replace(text, exact));
         }

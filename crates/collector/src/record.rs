@@ -1,8 +1,12 @@
 //! Records on their way from `decode` to the sinks: one blob's stretch ([`BlobPart`]) and what a sink is handed ([`Batch`]).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use activity_api::{ContentId, ContentType, TenantId};
+use bytes::Bytes;
 use decode::{FieldSpan, RawPart, RecordSpan};
 use jiff::Timestamp;
 use ledger::{LeaseKey, PartKey};
@@ -89,6 +93,13 @@ impl BlobPart {
         self.memory.as_ref().map_or(self.text.len(), Room::bytes)
     }
 
+    /// The text of one of its records where it lies: no copy, and the part stays for as long as it is needed.
+    pub(crate) fn shared_text(self: &Arc<Self>, record: &Record<'_>) -> Bytes {
+        debug_assert!(std::ptr::eq(record.part, &raw const **self));
+        let start = record.span.start as usize;
+        Bytes::from_owner(Text(Arc::clone(self))).slice(start..start + record.span.len as usize)
+    }
+
     /// The records from `from` (an index into the part) on.
     pub fn records_from(&self, from: usize) -> impl Iterator<Item = Record<'_>> + Clone {
         self.spans
@@ -101,6 +112,15 @@ impl BlobPart {
                 span: *span,
                 index: (from + index) as u64,
             })
+    }
+}
+
+/// The text of a part, for as long as somebody needs some of it.
+struct Text(Arc<BlobPart>);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.text
     }
 }
 

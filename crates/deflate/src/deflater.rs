@@ -174,6 +174,18 @@ impl Deflater {
         }
     }
 
+    /// Gives up the stream that was begun once it would have more than `max_bytes`, the room for its head included: what is
+    /// written then is dropped. Whether that came to pass is known when it is finished: [`Deflater::was_given_up`].
+    pub fn give_up_behind(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
+    /// Whether the stream that was finished last is not whole, because it was given up.
+    #[must_use]
+    pub fn was_given_up(&self) -> bool {
+        self.has_failed
+    }
+
     /// Takes more of the stream's bytes.
     pub fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.is_closed {

@@ -1,6 +1,7 @@
 //! Records and blobs set aside for a person to look at, with their bytes and the reason.
 
 use activity_api::{ContentId, ContentType, TenantId};
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::SinkName;
@@ -20,8 +21,8 @@ pub struct QuarantinedRecord {
     pub sink: Option<SinkName>,
     /// What is wrong with it, in words for a person.
     pub reason: String,
-    /// The record as it came.
-    pub bytes: Vec<u8>,
+    /// The record as it came. Shared: one may be tens of megabytes long, and lies in memory already.
+    pub bytes: Bytes,
 }
 
 /// Something in quarantine, as [`quarantined`](crate::Ledger::quarantined) lists it: without its bytes, of which there may be many.

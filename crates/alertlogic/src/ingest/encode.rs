@@ -125,10 +125,38 @@ pub(super) fn batched_len(message: &Message<'_>) -> usize {
 
 /// Appends a message as it stands in a batch.
 pub(super) fn put_batched(out: &mut Vec<u8>, message: &Message<'_>) {
-    let type_id = TypeId::new(message.type_id);
+    put_before_text(out, message);
+    out.extend_from_slice(&message.text);
+    put_after_text(out, message);
+}
+
+/// What stands before the text of a message in a batch.
+pub(super) fn put_before_text(out: &mut Vec<u8>, message: &Message<'_>) {
     out.push(Tag::bytes(3).0);
-    put_varint(out, message_len(message, &type_id) as u64);
-    put_message(out, message, &type_id);
+    put_varint(
+        out,
+        message_len(message, &TypeId::new(message.type_id)) as u64,
+    );
+    out.push(Tag::fixed64(2).0);
+    // A time before 1970 keeps its two's complement, as in the vendor's classes.
+    out.extend_from_slice(&message.ts.to_le_bytes());
+    out.push(Tag::fixed32(3).0);
+    out.extend_from_slice(&PRIORITY.to_le_bytes());
+    put_bytes(out, Tag::bytes(4), PROG_NAME.as_bytes());
+    out.push(Tag::bytes(6).0);
+    put_varint(out, message.text.len() as u64);
+}
+
+/// What stands behind it.
+pub(super) fn put_after_text(out: &mut Vec<u8>, message: &Message<'_>) {
+    put_bytes(out, Tag::bytes(7), MESSAGE_TYPE.as_bytes());
+    if let Some(type_id) = TypeId::new(message.type_id).as_bytes() {
+        put_bytes(out, Tag::bytes(8), type_id);
+    }
+    if let Some(micros) = message.ts_us {
+        out.push(Tag::fixed32(9).0);
+        out.extend_from_slice(&micros.to_le_bytes());
+    }
 }
 
 fn message_len(message: &Message<'_>, type_id: &TypeId) -> usize {
@@ -137,24 +165,6 @@ fn message_len(message: &Message<'_>, type_id: &TypeId) -> usize {
         + bytes_len(&message.text)
         + type_id.as_bytes().map_or(0, bytes_len)
         + message.ts_us.map_or(0, |_| 5)
-}
-
-fn put_message(out: &mut Vec<u8>, message: &Message<'_>, type_id: &TypeId) {
-    out.push(Tag::fixed64(2).0);
-    // A time before 1970 keeps its two's complement, as in the vendor's classes.
-    out.extend_from_slice(&message.ts.to_le_bytes());
-    out.push(Tag::fixed32(3).0);
-    out.extend_from_slice(&PRIORITY.to_le_bytes());
-    put_bytes(out, Tag::bytes(4), PROG_NAME.as_bytes());
-    put_bytes(out, Tag::bytes(6), &message.text);
-    put_bytes(out, Tag::bytes(7), MESSAGE_TYPE.as_bytes());
-    if let Some(type_id) = type_id.as_bytes() {
-        put_bytes(out, Tag::bytes(8), type_id);
-    }
-    if let Some(micros) = message.ts_us {
-        out.push(Tag::fixed32(9).0);
-        out.extend_from_slice(&micros.to_le_bytes());
-    }
 }
 
 /// A record type as decimal text, without an allocation for each record.

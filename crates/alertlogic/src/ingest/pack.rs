@@ -19,7 +19,7 @@ use super::{
     HostMetadata, Message,
     encode::{
         LIST_HEAD_BYTES, batched_len, encode_batch_head, encode_batch_list, encode_list_head,
-        put_batched,
+        put_after_text, put_batched, put_before_text,
     },
 };
 
@@ -96,6 +96,8 @@ const HEADROOM: f32 = 1.08;
 const MAX_RAW_BYTES: usize = 8 << 20;
 /// What a buffer may keep for the next packing. A giant record must not leave its memory behind.
 const MAX_KEPT_BYTES: usize = MAX_RAW_BYTES + MAX_RAW_BYTES / 2;
+/// From this length on a text is not copied for the little that stands before and behind it.
+const LONG_TEXT_BYTES: usize = 64 << 10;
 /// What our compressor holds.
 const DEFLATER_BYTES: usize = 512 << 10;
 /// Below this a payload is mostly its own envelope, and its ratio says nothing of the records.
@@ -143,9 +145,7 @@ impl Packer {
         let mut workspace = kept.unwrap_or_else(|| self.workspace());
         let packed = match &mut workspace {
             Workspace::Ours { deflater, message } => {
-                let packed = self.pack_streaming(deflater, message, &envelope, messages);
-                message.shrink_to(MAX_KEPT_BYTES);
-                packed
+                self.pack_streaming(deflater, message, &envelope, messages)
             }
             Workspace::Libdeflate {
                 compressor,
@@ -229,7 +229,10 @@ impl Packer {
         // What the service was seen to take binds only payloads that could be made smaller.
         let limit = self.learned_limit.load(Relaxed);
         let batch_head = encode_batch_head(envelope);
-        deflater.start_with_head(Format::Zlib, LIST_HEAD_BYTES + batch_head.len());
+        let head_room = LIST_HEAD_BYTES + batch_head.len();
+        deflater.start_with_head(Format::Zlib, head_room);
+        // Far behind the limit nothing more is compressed: of a giant record only that it is too large is of interest.
+        deflater.give_up_behind(self.max_payload_bytes + 2 * head_room);
         let (mut message_count, mut text_bytes, mut messages_bytes) = (0, 0, 0);
         for message in messages {
             let len = batched_len(&message);
@@ -238,9 +241,7 @@ impl Packer {
             {
                 break;
             }
-            buffer.clear();
-            put_batched(buffer, &message);
-            deflater.write(buffer);
+            write_batched(deflater, buffer, &message);
             message_count += 1;
             text_bytes += message.text.len();
             messages_bytes += len;
@@ -252,7 +253,7 @@ impl Packer {
         let mut finished = deflater.finish_with_head(&head);
         finished.bytes.shrink_to_fit();
         let body = Bytes::from(finished.bytes).slice(finished.start..);
-        if body.len() > self.max_payload_bytes {
+        if deflater.was_given_up() || body.len() > self.max_payload_bytes {
             return Some(Packed::TooLarge { index: 0 });
         }
         let raw_bytes = head.len() + messages_bytes;
@@ -343,6 +344,22 @@ impl Packer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes a message as it stands in a batch, a long one's text from where it lies: it is not needed a second time.
+fn write_batched(deflater: &mut Deflater, buffer: &mut Vec<u8>, message: &Message<'_>) {
+    buffer.clear();
+    if message.text.len() < LONG_TEXT_BYTES {
+        put_batched(buffer, message);
+        deflater.write(buffer);
+        return;
+    }
+    put_before_text(buffer, message);
+    deflater.write(buffer);
+    deflater.write(&message.text);
+    buffer.clear();
+    put_after_text(buffer, message);
+    deflater.write(buffer);
 }
 
 impl std::fmt::Debug for Packer {

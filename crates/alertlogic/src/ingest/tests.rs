@@ -330,6 +330,16 @@ fn a_limit_learned_from_refusals_binds_until_the_service_takes_more() {
 }
 
 #[test]
+fn a_long_text_that_is_not_copied_makes_the_same_messages() {
+    let texts = ["short".to_owned(), noise(7, 300_000), "x".repeat(200_000)];
+    let (payloads, too_large) = pack_all(&Packer::new(700_000, 1), &texts, 700_000);
+    assert_eq!((payloads.concat(), too_large), (texts.to_vec(), vec![]));
+    let (payloads, too_large) = pack_all(&Packer::new(100_000, 1), &texts, 100_000);
+    let fitting = [texts[0].clone(), texts[2].clone()];
+    assert_eq!((payloads.concat(), too_large), (fitting.to_vec(), vec![1]));
+}
+
+#[test]
 fn a_payload_is_bounded_before_compression_too() {
     let texts: Vec<_> = (0..20).map(|_| "x".repeat(1_000_000)).collect();
     let packer = Packer::new(10_000_000, 1);

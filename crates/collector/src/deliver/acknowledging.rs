@@ -166,7 +166,7 @@ impl Lane {
                     record_index: record.index_in_blob(),
                     sink: Some(self.health.sink.clone()),
                     reason: refused.reason.clone(),
-                    bytes: record.text().to_vec(),
+                    bytes: item.part.shared_text(&record),
                 });
             }
         }

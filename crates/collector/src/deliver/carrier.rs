@@ -240,7 +240,7 @@ impl Outlet for Carrier {
                     record_index: stretch.index_in_array,
                     sink: None,
                     reason: stretch.reason,
-                    bytes: stretch.bytes,
+                    bytes: stretch.bytes.into(),
                 }
             })
             .collect();

@@ -315,3 +315,18 @@ proptest! {
         check(Format::Zlib, finished.stream(), &taken);
     }
 }
+
+#[test]
+fn a_stream_is_given_up_behind_its_bound_and_the_next_one_is_whole() {
+    let mut deflater = Deflater::new();
+    let raw = noise(1_000_000, 1);
+    deflater.start(Format::Zlib);
+    deflater.give_up_behind(20_000);
+    deflater.write(&raw);
+    assert!(deflater.finish().len() <= 20_000);
+    assert!(deflater.was_given_up());
+    deflater.start(Format::Zlib);
+    deflater.write(&raw);
+    check(Format::Zlib, &deflater.finish(), &raw);
+    assert!(!deflater.was_given_up());
+}

@@ -122,7 +122,7 @@ pub(super) async fn delivered_blobs_are_forgotten_into_their_days_and_no_others(
         record_index: 0,
         sink: None,
         reason: "not JSON".into(),
-        bytes: Vec::new(),
+        bytes: Vec::new().into(),
     };
     ledger
         .quarantine_records(vec![record], at(0))

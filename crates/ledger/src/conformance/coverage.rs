@@ -121,7 +121,7 @@ async fn one_of_each(ledger: &Subject) {
         record_index: 7,
         sink: Some(sink("splunk")),
         reason: "too large".into(),
-        bytes: b"{}".to_vec(),
+        bytes: b"{}".to_vec().into(),
     };
     ledger
         .quarantine_records(vec![record], at(1))

@@ -50,7 +50,7 @@ fn record(content_id: activity_api::ContentId, refused_by: Option<&str>) -> Quar
         record_index: 3,
         sink: refused_by.map(sink),
         reason: "too large".into(),
-        bytes: b"{\"a\":1}".to_vec(),
+        bytes: b"{\"a\":1}".to_vec().into(),
     }
 }
 

@@ -174,7 +174,7 @@ fn record(index: u64, sink: Option<SinkName>, reason: &str) -> QuarantinedRecord
         record_index: index,
         sink,
         reason: reason.into(),
-        bytes: reason.as_bytes().to_vec(),
+        bytes: reason.as_bytes().to_vec().into(),
     }
 }
 

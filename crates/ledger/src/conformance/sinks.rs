@@ -159,7 +159,7 @@ pub(super) async fn a_commit_with_an_unknown_blob_records_nothing(ledger: Subjec
         record_index: index,
         sink: Some(sink("file")),
         reason: "too large".into(),
-        bytes: b"{}".to_vec(),
+        bytes: b"{}".to_vec().into(),
     };
     let commit = |keys: &[LeaseKey]| SinkCommit {
         sink: sink("file"),

@@ -430,7 +430,7 @@ impl Pair {
                     record_index: record_index.into(),
                     sink: Some(sink_of(sink)),
                     reason: "too large".into(),
-                    bytes: Vec::new(),
+                    bytes: bytes::Bytes::new(),
                 })
                 .into_iter()
                 .collect(),

@@ -183,8 +183,8 @@ impl Door {
     }
 
     /// Keeps bytes under a name.
-    pub(super) async fn put_bytes(&self, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
-        let draft = blobs::put(&self.options.container, name, Bytes::from(bytes));
+    pub(super) async fn put_bytes(&self, name: &str, bytes: Bytes) -> Result<(), Error> {
+        let draft = blobs::put(&self.options.container, name, bytes);
         let answer = self.exchange(&draft, blobs::read_done).await?;
         answer.map_err(|error| refused("keeping bytes", error))
     }

@@ -325,7 +325,7 @@ impl Item {
         if record.bytes.len() > MAX_INLINE {
             set_text(&mut entity, "BytesAt", &self.bytes_name());
         } else {
-            entity.set("Bytes", Value::Binary(record.bytes.clone()));
+            entity.set("Bytes", Value::Binary(record.bytes.to_vec()));
         }
         entity
     }

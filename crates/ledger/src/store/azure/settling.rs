@@ -180,7 +180,7 @@ pub(super) async fn quarantine(
         record_index: 0,
         sink: None,
         reason: reason.to_owned(),
-        bytes,
+        bytes: bytes.into(),
     };
     match lease.item {
         Some(old) => quarantined::replace_blob(books, old, item, now).await?,

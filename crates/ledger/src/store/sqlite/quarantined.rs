@@ -2,7 +2,7 @@
 
 use activity_api::ContentId;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, ToSql, blob::ZeroBlob, params};
 
 use crate::{QuarantinedItem, QuarantinedRecord};
 
@@ -15,6 +15,10 @@ pub(super) const WHOLE_BLOB: i64 = -1;
 
 /// `quarantine.sink` of what no sink was asked to take.
 pub(super) const NO_SINK: i64 = -1;
+
+/// From this length on, bytes are written into their row and not handed over with it: SQLite would copy them, and copy
+/// them once more when it puts the row together. In between they are zeros, within the same transaction.
+const LONG_BYTES: usize = 256 << 10;
 
 pub(super) fn set_aside(
     books: &mut Books,
@@ -65,6 +69,12 @@ pub(super) fn insert(
     bytes: &[u8],
     now: Timestamp,
 ) -> Result<bool, Failure> {
+    let is_long = bytes.len() >= LONG_BYTES;
+    let zeros = ZeroBlob(bytes.len() as u64);
+    let value: &dyn ToSql = match is_long {
+        true => &zeros,
+        false => &bytes,
+    };
     let inserted = books
         .statement(
             "INSERT INTO quarantine (stream, content_id, record_index, sink, reason, byte_count, bytes, quarantined_at)
@@ -76,9 +86,16 @@ pub(super) fn insert(
             record_index,
             sink.map_or(NO_SINK, |sink| sink.id),
             reason,
-            bytes,
+            value,
             stored(now)
         ])?;
+    if inserted > 0 && is_long {
+        let connection = books.connection();
+        let item = connection.last_insert_rowid();
+        let mut blob = connection.blob_open(MAIN_DB, "quarantine", "bytes", item, false)?;
+        blob.write_all_at(bytes, 0)?;
+        blob.close()?;
+    }
     if inserted > 0 {
         books
             .statement("UPDATE stream SET quarantined_byte_count = quarantined_byte_count + ?2 WHERE id = ?1")?

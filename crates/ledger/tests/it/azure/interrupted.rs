@@ -45,7 +45,7 @@ fn commit(lease: &Lease, part: AcknowledgedPart, position: &str) -> SinkCommit {
             record_index: 3,
             sink: Some(sink("file")),
             reason: "too large".into(),
-            bytes: b"{}".to_vec(),
+            bytes: b"{}".to_vec().into(),
         }],
         remembered: None,
     }

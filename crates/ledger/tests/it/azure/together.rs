@@ -205,7 +205,8 @@ async fn two_processes_set_aside_and_count_without_losing_a_number() {
             } else {
                 10
             }
-        ],
+        ]
+        .into(),
     };
     let tasks: Vec<_> = (0..2)
         .map(|by| {

@@ -170,7 +170,7 @@ pub(in crate::store::azure) async fn replace_blob(
 ) -> Result<(), Error> {
     let mut record = record;
     if record.bytes.is_empty() {
-        record.bytes = bytes(books, old).await?.unwrap_or_default();
+        record.bytes = bytes(books, old).await?.unwrap_or_default().into();
     }
     let item = Item::new(record, true);
     if let Some(found) = find(books, old).await?

@@ -18,7 +18,7 @@ fn record(index: u64) -> QuarantinedRecord {
         record_index: index,
         sink: None,
         reason: "not JSON".to_owned(),
-        bytes: b"{".to_vec(),
+        bytes: b"{".to_vec().into(),
     }
 }
 

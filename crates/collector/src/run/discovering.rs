@@ -22,7 +22,8 @@ const KEEP_SUBSCRIBED_EVERY: Duration = Duration::from_secs(15 * 60);
 /// that a thousand tenants' pages do not fill the memory.
 const CONCURRENT_LISTINGS: usize = 16;
 /// The same where there are more than a few thousand tenants, or the round of all of them would take longer than a minute.
-const MAX_CONCURRENT_LISTINGS: usize = 64;
+/// With five content types each these are as many requests as connections are kept: one more would be a handshake more.
+const MAX_CONCURRENT_LISTINGS: usize = 48;
 
 impl Pipeline {
     /// Looks after the subscriptions that it is time for, and lists every content type of every tenant. How many blobs
@@ -109,7 +110,8 @@ impl Pipeline {
                 }
                 // Never closed, so the place always comes.
                 let place = places.acquire().await;
-                self.discover(tenant).await;
+                // Boxed: what it holds meanwhile is many times what waiting takes, for each of ten thousand tenants.
+                self.discover(tenant).boxed().await;
                 drop(place);
             }
         };

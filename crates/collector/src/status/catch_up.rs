@@ -38,12 +38,12 @@ impl Live {
         hour_count: u64,
     ) {
         self.stream(tenant, content_type, |stream| {
-            stream.catch_up = Some(CatchUpView {
+            stream.catch_up = Some(Box::new(CatchUpView {
                 from,
                 to,
                 hour_count,
                 left_count: hour_count,
-            });
+            }));
         });
     }
 

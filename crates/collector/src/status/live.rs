@@ -37,9 +37,10 @@ pub(super) struct State {
     steps: VecDeque<Step>,
 }
 
+// What is there now and then is boxed: there may be ten thousand tenants with nothing to tell.
 #[derive(Debug, Default)]
 pub(super) struct TenantState {
-    pub(super) stopped: Option<Trouble>,
+    pub(super) stopped: Option<Box<Trouble>>,
     pub(super) forecast: Option<ForecastView>,
     pub(super) streams: BTreeMap<ContentType, StreamState>,
 }
@@ -47,9 +48,9 @@ pub(super) struct TenantState {
 #[derive(Debug, Default)]
 pub(super) struct StreamState {
     pub(super) last_poll_at: Option<Timestamp>,
-    pub(super) catch_up: Option<CatchUpView>,
-    pub(super) poll_trouble: Option<Trouble>,
-    pub(super) blob_trouble: Option<Trouble>,
+    pub(super) catch_up: Option<Box<CatchUpView>>,
+    pub(super) poll_trouble: Option<Box<Trouble>>,
+    pub(super) blob_trouble: Option<Box<Trouble>>,
 }
 
 #[derive(Debug, Default)]
@@ -143,7 +144,12 @@ impl Live {
     /// The ledger did not take a write, or did not answer the pipeline. `what` is for a person and holds no secret.
     pub fn ledger_failed(&self, what: &str, now: Timestamp) {
         let mut state = self.state();
-        state.ledger_failing = Some(Trouble::again(state.ledger_failing.take(), what, None, now));
+        state.ledger_failing = Some(Trouble::again(
+            state.ledger_failing.as_ref(),
+            what,
+            None,
+            now,
+        ));
     }
 
     /// The ledger took a write. Not to be said of a call that may have had nothing to write.
@@ -194,12 +200,8 @@ impl Live {
         now: Timestamp,
     ) {
         self.stream(tenant, content_type, |stream| {
-            stream.poll_trouble = Some(Trouble::again(
-                stream.poll_trouble.take(),
-                what,
-                retry_at,
-                now,
-            ));
+            let before = stream.poll_trouble.as_deref();
+            stream.poll_trouble = Some(Trouble::again(before, what, retry_at, now).into());
         });
     }
 
@@ -214,7 +216,7 @@ impl Live {
         now: Timestamp,
     ) {
         self.stream(tenant, content_type, |stream| {
-            stream.blob_trouble = Some(Trouble::again(None, what, retry_at, now));
+            stream.blob_trouble = Some(Trouble::again(None, what, retry_at, now).into());
         });
     }
 
@@ -229,7 +231,8 @@ impl Live {
     ) {
         let mut state = self.state();
         let tenant = state.tenants.entry(tenant).or_default();
-        tenant.stopped = Some(Trouble::again(tenant.stopped.take(), reason, retry_at, now));
+        let before = tenant.stopped.as_deref();
+        tenant.stopped = Some(Trouble::again(before, reason, retry_at, now).into());
     }
 
     /// The tenant answers as it should.
@@ -265,7 +268,7 @@ impl Live {
         let mut state = self.state();
         let sink = state.sinks.entry(sink.clone()).or_default();
         sink.record_count += record_count;
-        let trouble = Trouble::again(sink.failing.take(), what, retry_at, now);
+        let trouble = Trouble::again(sink.failing.as_ref(), what, retry_at, now);
         sink.last_trouble = Some(trouble.clone());
         sink.failing = Some(trouble);
     }
@@ -344,7 +347,7 @@ impl State {
 impl Trouble {
     /// The same trouble going on keeps its beginning.
     fn again(
-        before: Option<Self>,
+        before: Option<&Self>,
         what: &str,
         retry_at: Option<Timestamp>,
         now: Timestamp,

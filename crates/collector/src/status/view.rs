@@ -343,7 +343,7 @@ impl TenantView {
         streams: &BTreeMap<ContentType, Option<&StreamSummary>>,
     ) -> Self {
         let stopped = state
-            .and_then(|state| state.stopped.as_ref())
+            .and_then(|state| state.stopped.as_deref())
             .map(TroubleView::new);
         Self {
             id: id.to_string(),
@@ -371,7 +371,7 @@ impl StreamView {
         let state = state.and_then(|state| state.streams.get(&content_type));
         let has_unsettled =
             summary.is_some_and(|summary| summary.pending_count + summary.leased_count > 0);
-        let blob_trouble = state.and_then(|state| state.blob_trouble.as_ref());
+        let blob_trouble = state.and_then(|state| state.blob_trouble.as_deref());
         Self {
             content_type: content_type.as_str().to_owned(),
             pending_count: summary.map_or(0, |summary| summary.pending_count),
@@ -386,9 +386,9 @@ impl StreamView {
             oldest_pending_at: summary.and_then(|summary| summary.oldest_pending_created_at),
             nearest_expiry_at: summary.and_then(|summary| summary.nearest_pending_expires_at),
             last_poll_at: state.and_then(|state| state.last_poll_at),
-            catch_up: state.and_then(|state| state.catch_up.clone()),
+            catch_up: state.and_then(|state| state.catch_up.as_deref().cloned()),
             listing_error: state
-                .and_then(|state| state.poll_trouble.as_ref())
+                .and_then(|state| state.poll_trouble.as_deref())
                 .map(TroubleView::new),
             // A blob that was to be tried again went well in the end, when none waits any more.
             blob_error: blob_trouble

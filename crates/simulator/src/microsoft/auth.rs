@@ -333,10 +333,11 @@ fn find_tenant<'a>(
     tenants: &'a [SimulatedTenant],
     text: &str,
 ) -> Option<(usize, &'a SimulatedTenant)> {
-    tenants
-        .iter()
-        .enumerate()
-        .find(|(_, tenant)| tenant.tenant_id.eq_ignore_ascii_case(text))
+    // As it is written first: the comparison of ten thousand in both cases takes longer than the rest of an answer.
+    let exact = tenants.iter().position(|tenant| tenant.tenant_id == text);
+    let any_case = |tenant: &SimulatedTenant| tenant.tenant_id.eq_ignore_ascii_case(text);
+    let number = exact.or_else(|| tenants.iter().position(any_case))?;
+    Some((number, tenants.get(number)?))
 }
 
 /// Whether a request to the Activity API may go on; then the tenant's number, else the answer that refuses it.

@@ -41,6 +41,8 @@ pub(crate) enum Part {
     Door(Door),
     /// The cost of having nothing to do, and of a start with an old ledger.
     Idle(Idle),
+    /// Memory, with one blob or one record that is larger than all of it.
+    Giant(Giant),
     /// How the figures grow, as the tables of docs/performance.md. Not in what runs without a choice: it takes long.
     Curves(Curves),
 }
@@ -48,7 +50,7 @@ pub(crate) enum Part {
 impl Part {
     /// Everything, as it is measured without a choice.
     pub(crate) fn all() -> Vec<Self> {
-        ["whole", "latency", "door", "idle"]
+        ["whole", "latency", "door", "idle", "giant"]
             .into_iter()
             .filter_map(|part| Cli::parse_from(["suite", part]).part)
             .collect()
@@ -76,6 +78,24 @@ pub(crate) struct Idle {
     /// Delivered blobs in the ledger of the start; 0 for none.
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) blobs: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct Giant {
+    /// Gigabytes of the one blob.
+    #[arg(
+        long,
+        default_value_t = 1,
+        env = "O365_BENCH_GIGABYTES",
+        value_name = "N"
+    )]
+    pub(crate) gigabytes: u64,
+    /// Megabytes of the one record that Alert Logic refuses; 0 for none.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) record_megabytes: u64,
+    /// Sinks, one at a time.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Sink::Alertlogic, Sink::File])]
+    pub(crate) sinks: Vec<Sink>,
 }
 
 #[derive(Args)]

@@ -191,16 +191,43 @@ impl Collector {
     /// Records and bytes that the ledger calls delivered. Read straight from its file: asking the program would cost it
     /// time, and a process to ask with would cost the machine more than the collector does.
     pub(crate) fn delivered(&self) -> anyhow::Result<(u64, u64)> {
-        let summary = self
-            .runtime
-            .block_on(self.ledger.summary(Timestamp::UNIX_EPOCH))?;
         let of_stream = |(records, bytes), stream: &ledger::StreamSummary| {
             (
                 records + stream.delivered_record_count,
                 bytes + stream.delivered_byte_count,
             )
         };
-        Ok(summary.streams.iter().fold((0, 0), of_stream))
+        Ok(self.streams()?.iter().fold((0, 0), of_stream))
+    }
+
+    /// Bytes that are set aside.
+    pub(crate) fn quarantined_bytes(&self) -> anyhow::Result<u64> {
+        let streams = self.streams()?;
+        Ok(streams
+            .iter()
+            .map(|stream| stream.quarantined_byte_count)
+            .sum())
+    }
+
+    /// Whether a blob waits or is under way.
+    pub(crate) fn waits(&self) -> anyhow::Result<bool> {
+        let waits = |stream: &ledger::StreamSummary| stream.pending_count + stream.leased_count > 0;
+        Ok(self.streams()?.iter().any(waits))
+    }
+
+    /// For each content type of each tenant that was listed, how long ago the last listing was, in seconds.
+    pub(crate) fn listing_ages(&self) -> anyhow::Result<Vec<f64>> {
+        let streams = self.streams()?;
+        let now_ms = now()?;
+        let listed = streams.iter().filter_map(|stream| stream.listed_until);
+        Ok(listed
+            .map(|until| (now_ms - until.as_millisecond()) as f64 / 1e3)
+            .collect())
+    }
+
+    fn streams(&self) -> anyhow::Result<Vec<ledger::StreamSummary>> {
+        let summary = self.ledger.summary(Timestamp::UNIX_EPOCH);
+        Ok(self.runtime.block_on(summary)?.streams)
     }
 
     /// Ends it in good order.
@@ -210,12 +237,16 @@ impl Collector {
     }
 }
 
-/// Sets `[section] key`.
+/// Sets `[section] key`, or `key` of the one sink.
 fn set(table: &mut toml::Table, section: &str, key: &str, value: toml::Value) {
     let section = table
         .entry(section)
         .or_insert_with(|| toml::Table::new().into());
-    if let Some(section) = section.as_table_mut() {
+    let section = match section {
+        toml::Value::Array(sinks) => sinks.first_mut().and_then(toml::Value::as_table_mut),
+        section => section.as_table_mut(),
+    };
+    if let Some(section) = section {
         section.insert(key.to_owned(), value);
     }
 }

@@ -7,6 +7,7 @@ mod args;
 mod collector;
 mod curves;
 mod door;
+mod giant;
 mod goals;
 mod idle;
 mod latency;
@@ -38,7 +39,8 @@ fn main() -> anyhow::Result<()> {
             Part::Latency(latency) => latency::measure(common, latency, &mut goals)?,
             Part::Door(door) => door::measure(common, door, &mut goals)?,
             Part::Idle(idle) => idle::measure(common, idle, &mut goals)?,
-            Part::Curves(curves) => curves::measure(common, curves)?,
+            Part::Giant(giant) => giant::measure(common, giant, &mut goals)?,
+            Part::Curves(curves) => curves::measure(common, curves, &mut goals)?,
         }
     }
     if goals.has_any() {

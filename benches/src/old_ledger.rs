@@ -27,7 +27,8 @@ pub(crate) struct OldLedger {
 }
 
 impl OldLedger {
-    pub(crate) fn create(path: &Path, tenant: &str) -> anyhow::Result<Self> {
+    /// Opens the ledger at `path`, in which `count` such blobs are.
+    pub(crate) fn open(path: &Path, tenant: &str, count: u64) -> anyhow::Result<Self> {
         let since = std::time::UNIX_EPOCH.elapsed()?;
         Ok(Self {
             ledger: SqliteLedger::open(path)?,
@@ -35,8 +36,13 @@ impl OldLedger {
             tenant: tenant.to_owned(),
             sink: Sink::Alertlogic.name().parse()?,
             now: Timestamp::from_second(i64::try_from(since.as_secs())?)?,
-            count: 0,
+            count,
         })
+    }
+
+    /// How many blobs there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 
     pub(crate) fn grow(&mut self, count: u64) -> anyhow::Result<()> {

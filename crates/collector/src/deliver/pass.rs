@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use ledger::{Lease, LeaseRequest};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -24,6 +25,39 @@ use crate::telemetry;
 
 /// How often a pass looks for what came due meanwhile, while it has nothing else to begin.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Leases are asked for by as many at once as are begun in such a time: each question is a commit of the ledger's.
+const AHEAD: Duration = Duration::from_millis(100);
+/// But by no more: what is leased here is leased to nobody else.
+const MOST_AHEAD: usize = 256;
+
+/// How many blobs to lease at a time, by how many were begun since that was decided last.
+struct Ahead {
+    since: Instant,
+    begun: usize,
+    count: usize,
+}
+
+impl Ahead {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            begun: 0,
+            count: 0,
+        }
+    }
+
+    /// At least two rounds of `concurrent` fetches.
+    fn count(&mut self, concurrent: usize) -> usize {
+        let took = self.since.elapsed();
+        if took >= AHEAD {
+            let rounds = took.as_secs_f64() / AHEAD.as_secs_f64();
+            self.count = (self.begun as f64 / rounds) as usize;
+            (self.since, self.begun) = (Instant::now(), 0);
+        }
+        self.count.min(MOST_AHEAD).max(2 * concurrent)
+    }
+}
 
 /// What a pass knows of what is due beyond what it has leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +100,7 @@ impl Pass {
         let mut fetching = JoinSet::new();
         let mut carried = Carried::new(&self.deliverer.tenants, breadth.now());
         let mut due = Due::Unknown;
+        let mut ahead = Ahead::new();
         // The ledger is asked while blobs are fetched, and one question at a time.
         let mut asking: Option<BoxFuture<'_, Result<Vec<Lease>, ledger::Error>>> = None;
         let result = loop {
@@ -82,12 +117,14 @@ impl Pass {
                     break;
                 };
                 self.begin(lease, hurry, &mut fetching, &mut carried).await;
+                ahead.begun += 1;
             }
             if fetching.len() >= concurrent {
                 breadth.is_full();
             }
             // Leased ahead by a round or two, so that fetching does not wait for the ledger.
-            let is_short = leased.len() < concurrent;
+            let ahead_count = ahead.count(concurrent);
+            let is_short = leased.len() < ahead_count / 2;
             // And beyond that, of other tenants, when there are places that none of what is leased may have.
             let is_blocked = fetching.len() < concurrent && !leased.is_empty();
             let is_worth_asking = (is_short || is_blocked) && due != Due::Nothing;
@@ -98,7 +135,7 @@ impl Pass {
                     Vec::new()
                 };
                 due = Due::Asked;
-                asking = Some(self.lease(2 * concurrent, busy).boxed());
+                asking = Some(self.lease(ahead_count, busy).boxed());
             }
             // Nothing to fetch is not yet the end: while a sink is slow, the others can be given what comes due meanwhile.
             let is_idle = fetching.is_empty() && asking.is_none();
@@ -109,6 +146,10 @@ impl Pass {
             crate::waiting::select! {
                 Some(ended) = fetching.join_next_with_id() => {
                     self.note_end(ended, &mut carried, &mut breadth).await;
+                    // All that have ended by now: to be woken for each costs more than to begin the next.
+                    while let Some(ended) = fetching.try_join_next_with_id() {
+                        self.note_end(ended, &mut carried, &mut breadth).await;
+                    }
                     // Something may have come due meanwhile, or been put back.
                     due = Due::Unknown;
                 }

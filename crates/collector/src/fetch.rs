@@ -1,7 +1,6 @@
 //! A leased blob → its records: the request, the inflating, and the pull through `decode`, piece by piece, so that a
 //! blob of any size passes through two buffers. What is retried from quarantine comes from the ledger instead, the same way.
 
-mod gulp;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -9,11 +8,11 @@ mod tests;
 use std::sync::Arc;
 
 use activity_api::NextStep;
-use decode::{Advance, Decoder, Limits, PART_BYTES, Totals, Undecodable};
+use decode::{Advance, Cut, Decoder, Limits, PART_BYTES, RawPart, Totals, Undecodable, Whole};
 use ledger::{Ledger, quarantined_item_of};
 
 use self::source::Source;
-use crate::memory::{Memory, Reader, part_bytes};
+use crate::memory::{Memory, Reader, WholeText, part_bytes};
 use crate::microsoft::{self, Microsoft, is_gzip};
 use crate::quarantine::{Full, NoRoom, ROOM_AGAIN};
 use crate::record::{BlobPart, BlobTag};
@@ -109,19 +108,82 @@ pub(crate) async fn fetch_blob(
     outlet: &mut impl Outlet,
 ) -> Result<Fetched, Error> {
     let mut reader = memory.reader().await;
-    let (mut source, _body) = match quarantined_item_of(uri) {
+    let (mut source, mut body) = match quarantined_item_of(uri) {
         Some(item) => (from_quarantine(ledger, item, &mut reader).await?, None),
         None => {
             let opened = microsoft.open_blob(tag.content_type, uri).await?;
             let (head, body) = opened.into_parts();
-            let room = memory.body(length_of(&head.headers)).await;
-            (Source::new(body, is_gzip(&head.headers)), Some(room))
+            let length = length_of(&head.headers);
+            let room = memory.body(length).await;
+            let is_gzip = is_gzip(&head.headers);
+            (Source::new(body, is_gzip, length), Some(room))
         }
     };
-    let mut decoder = Decoder::new(Limits {
+    // Its room is there before its text is, so that what waits here for room is small.
+    if let Some(bytes) = source.gather(body.as_mut()).await? {
+        let mut text = reader.whole(bytes).await;
+        if source.inflate_whole(text.bytes_mut()) {
+            return read_whole(text, tag, reader, outlet).await;
+        }
+        reader.give_back(text);
+    }
+    read_stream(source, tag, reader, outlet).await
+}
+
+fn limits() -> Limits {
+    Limits {
         part_bytes: part_bytes(),
         ..Limits::PIPELINE
+    }
+}
+
+/// Reads a text that is there as a whole.
+async fn read_whole(
+    text: WholeText,
+    tag: &Arc<BlobTag>,
+    mut reader: Reader,
+    outlet: &mut impl Outlet,
+) -> Result<Fetched, Error> {
+    let mut whole = Whole::new(limits(), text.bytes());
+    while let Some(cut) = whole.advance() {
+        let part = text.bytes().get(cut.text.clone()).unwrap_or_default();
+        let (part, room) = reader.part_of_whole(part);
+        outlet.part(BlobPart::new(
+            Arc::clone(tag),
+            raw_part(part, cut),
+            Some(room),
+        ));
+        set_aside(whole.take_undecodable(), outlet).await?;
+    }
+    let (cut, totals, broken) = whole.finish();
+    set_aside(whole.take_undecodable(), outlet).await?;
+    let last_part = cut.map(|cut| {
+        let (part, room) = reader.last_part_of_whole(text, cut.text.clone());
+        BlobPart::new(Arc::clone(tag), raw_part(part, cut), Some(room))
     });
+    Ok(Fetched {
+        last_part,
+        totals,
+        broken,
+    })
+}
+
+fn raw_part(text: Vec<u8>, cut: Cut) -> RawPart {
+    RawPart {
+        first_record: cut.first_record,
+        text,
+        spans: cut.spans,
+    }
+}
+
+/// Reads a text as it comes.
+async fn read_stream(
+    mut source: Source,
+    tag: &Arc<BlobTag>,
+    mut reader: Reader,
+    outlet: &mut impl Outlet,
+) -> Result<Fetched, Error> {
+    let mut decoder = Decoder::new(limits());
     loop {
         match decoder.advance() {
             Advance::Read => match source.read(decoder.room()).await? {
@@ -131,21 +193,23 @@ pub(crate) async fn fetch_blob(
             Advance::Part(part) => {
                 let room = reader.part(part.capacity_bytes(), decoder.buffer_bytes());
                 outlet.part(BlobPart::new(Arc::clone(tag), part, Some(room)));
-                set_aside(&mut decoder, outlet).await?;
+                set_aside(decoder.take_undecodable(), outlet).await?;
                 reader.grow(decoder.buffer_bytes()).await;
             }
             Advance::Grow(bytes) => {
                 reader.grow(bytes).await;
-                match bytes == part_bytes() {
-                    true => decoder.grow_into(reader.buffer()),
-                    false => decoder.grow(bytes),
+                if bytes <= part_bytes() {
+                    let smaller = decoder.grow_into(reader.buffer(bytes));
+                    reader.recycle(smaller);
+                } else {
+                    decoder.grow(bytes);
                 }
             }
             Advance::Broken => break,
         }
     }
     let (part, totals, broken) = decoder.finish();
-    set_aside(&mut decoder, outlet).await?;
+    set_aside(decoder.take_undecodable(), outlet).await?;
     let last_part = part.map(|mut part| {
         let room = reader.last_part(&mut part.text);
         BlobPart::new(Arc::clone(tag), part, Some(room))
@@ -191,8 +255,7 @@ async fn from_quarantine(
     })
 }
 
-async fn set_aside(decoder: &mut Decoder, outlet: &mut impl Outlet) -> Result<(), Error> {
-    let stretches = decoder.take_undecodable();
+async fn set_aside(stretches: Vec<Undecodable>, outlet: &mut impl Outlet) -> Result<(), Error> {
     if stretches.is_empty() {
         Ok(())
     } else {

@@ -4,12 +4,22 @@
 //!
 //! Nobody waits in a circle. Text is read by *readers* and let go of by *sinks*. All that readers hold fits one half of the
 //! store and all that sinks have under way fits the other, so what a reader waits for is held by batches that wait for no
-//! reader. A reader that holds a first piece may wait to become one of those that read whole parts; these wait for nobody
-//! with a first piece. What sinks encode comes out of a store of its own, which belongs to one sink alone.
+//! reader. A reader that holds a first piece may wait to become one of those that read whole parts, or whole texts, which
+//! count as so many parts at once; these wait for nobody with a first piece. What sinks encode comes out of a store of its own, which belongs to one sink alone.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod body;
+mod buffers;
+mod whole;
+
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::body::body_bytes;
+pub(crate) use self::body::{BodyRoom, KeptBody};
+use self::buffers::{Buffers, size_for};
+pub(crate) use self::whole::WholeText;
+use self::whole::{Wholes, is_wasteful};
 
 /// [`decode::PART_BYTES`], save in a simulation, whose parts hold a few records each.
 pub(crate) fn part_bytes() -> usize {
@@ -26,12 +36,6 @@ const UNIT_BYTES: usize = 1024;
 const BESIDES_BYTES: usize = 2 * 1024;
 /// What a reader takes besides its text while it waits for Microsoft: a connection with its buffers, TLS, the inflater.
 const CONNECTION_BYTES: usize = 64 * 1024;
-/// What a body takes while it is read, at most, however long it is: what has come of it and is not inflated, here and in
-/// the buffers of the connection.
-const MAX_BODY_BYTES: usize = 512 * 1024;
-/// The same of a body whose length is not known.
-const UNKNOWN_BODY_BYTES: usize = 128 * 1024;
-
 /// The memory that all blobs in flight share.
 #[derive(Debug, Clone)]
 pub struct Memory {
@@ -44,63 +48,40 @@ pub struct Memory {
     oversize: Arc<Semaphore>,
     /// Bodies that are being read.
     bodies: Arc<Semaphore>,
+    /// The longest body that is kept until it is there as a whole.
+    max_kept_bytes: usize,
     max_readers: usize,
     encoded_bytes: usize,
+    wholes: Arc<Wholes>,
     buffers: Arc<Buffers>,
-}
-
-/// Buffers of a part's size that are not in use, filled with whatever was in them last. To ask the system for half a MiB of
-/// zeros and to give it back takes as long as decoding some of it.
-#[derive(Debug, Default)]
-struct Buffers(Mutex<Vec<Vec<u8>>>);
-
-/// How many of them are kept: as many as are being filled at a time, by a few readers.
-const MAX_BUFFERS: usize = 8;
-
-impl Buffers {
-    fn take(&self) -> Vec<u8> {
-        let kept = self.lock().pop();
-        kept.unwrap_or_else(|| vec![0; part_bytes()])
-    }
-
-    fn keep(&self, mut buffer: Vec<u8>) {
-        if buffer.capacity() != part_bytes() {
-            return;
-        }
-        buffer.resize(part_bytes(), 0);
-        let mut kept = self.lock();
-        if kept.len() < MAX_BUFFERS {
-            kept.push(buffer);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        // Nothing is left half done in the list by whoever panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Memory {
     /// Of `max_bytes`, a quarter is for text, an eighth for the connections of those who read, an eighth for the bodies that
-    /// come by them, and a sixth for what sinks make of the text. The rest is for the program itself: its code, the ledger's cache, what an allocator leaves unused.
+    /// come by them, a sixteenth for texts that are cut into parts, and a sixth for what sinks make of the text. The rest is
+    /// for the program itself: its code, the ledger's cache, what an allocator leaves unused.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         let part_units = units_of(part_bytes());
         let text_units = (max_bytes / 4 / UNIT_BYTES).max(4 * part_units);
         // Of the readers' half, one half each for those with a first piece and those with a part.
-        let growing = (text_units / 4 / part_units).max(1);
-        let first_pieces = (text_units / 2 - growing * part_units) / units_of(first_bytes());
+        let growing_count = (text_units / 4 / part_units).max(1);
+        let first_pieces = (text_units / 2 - growing_count * part_units) / units_of(first_bytes());
+        let text = Arc::new(Semaphore::new(text_units));
+        let wholes = Wholes::new(max_bytes, growing_count);
+        let bodies = Arc::new(Semaphore::new(units_of(body_bytes(max_bytes))));
+        let stores = [Arc::clone(&text), Arc::clone(&bodies)];
         Self {
-            text: Arc::new(Semaphore::new(text_units)),
+            text,
             text_units,
-            growing: Arc::new(Semaphore::new(growing)),
+            growing: Arc::new(Semaphore::new(growing_count)),
             oversize: Arc::new(Semaphore::new(1)),
-            bodies: Arc::new(Semaphore::new(
-                units_of(max_bytes / 8).max(units_of(MAX_BODY_BYTES)),
-            )),
+            bodies,
+            max_kept_bytes: body_bytes(max_bytes) / 8,
             max_readers: first_pieces.min(max_bytes / 8 / CONNECTION_BYTES).max(2),
             encoded_bytes: max_bytes / 6,
-            buffers: Arc::default(),
+            wholes: Arc::new(wholes),
+            buffers: Arc::new(Buffers::of(stores)),
         }
     }
 
@@ -124,25 +105,6 @@ impl Memory {
         }
     }
 
-    /// Room for a body that is about to be read, of a length that its head tells. Until there is any, the body waits where it
-    /// is, in the sockets and at Microsoft: many may be waited for at once, and few long ones read.
-    ///
-    /// To be asked for before [`Reader::grow`], so that who waits here has nothing that those wait for who do not.
-    ///
-    /// # If interrupted
-    /// Nothing is held.
-    pub(crate) async fn body(&self, bytes: Option<u64>) -> OwnedSemaphorePermit {
-        let bytes = match bytes {
-            // Once as it came, and once in the buffers that it came by.
-            Some(bytes) => usize::try_from(bytes.saturating_mul(2)).unwrap_or(usize::MAX),
-            None => UNKNOWN_BODY_BYTES,
-        };
-        let units = units_of(bytes.min(MAX_BODY_BYTES));
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.bodies).acquire_many_owned(units).await;
-        permit.expect("the semaphore is never closed")
-    }
-
     async fn acquire(&self, units: usize) -> Room {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let units = Arc::clone(&self.text).acquire_many_owned(units);
@@ -155,7 +117,8 @@ impl Memory {
 
     /// Nothing is in flight, and nothing will be for a while: what is kept for later goes back to the system.
     pub(crate) fn rest(&self) {
-        self.buffers.lock().clear();
+        self.buffers.clear();
+        self.wholes.rest();
     }
 
     /// What each of `sink_count` sinks may have under way at once: together half of the store. Were it more, sinks that
@@ -225,7 +188,7 @@ impl Reader {
             let growing = Arc::clone(&self.memory.growing).acquire_owned();
             self.growing = Some(growing.await.expect("the semaphore is never closed"));
         }
-        let wanted = units_of(bytes.min(part_bytes()));
+        let wanted = units_of(size_for(bytes.min(part_bytes())));
         let held = self.rest.as_ref().map_or(0, Room::units);
         if wanted > held {
             let more = self.memory.acquire(wanted - held).await;
@@ -268,22 +231,27 @@ impl Reader {
         room
     }
 
-    /// A buffer of a part's size. To be asked for once [`Reader::grow`] has the room for it.
-    pub(crate) fn buffer(&self) -> Vec<u8> {
-        self.memory.buffers.take()
+    /// A buffer of at least so many bytes, up to a part's size. To be asked for once [`Reader::grow`] has the room for it.
+    pub(crate) fn buffer(&self, bytes: usize) -> Vec<u8> {
+        self.memory.buffers.take(bytes)
+    }
+
+    /// A buffer that nobody needs any more.
+    pub(crate) fn recycle(&self, buffer: Vec<u8>) {
+        self.memory.buffers.keep(buffer);
     }
 
     /// The text of the last part, and its room: it waits for its batch, and holds no more than it needs until then.
     ///
-    /// Copied out of its buffer, which others can use whole: one that is cut short where it lies leaves a hole that fits
-    /// nothing.
+    /// Copied out of its buffer when that is too large for it, for others to use whole: one that is cut short where it lies
+    /// leaves a hole that fits nothing.
     pub(crate) fn last_part(self, text: &mut Vec<u8>) -> Room {
         if text.len() > part_bytes() {
             // Nobody else can use that one, and there must not be two of it.
             text.shrink_to_fit();
-        } else if text.capacity() > text.len() {
-            let exact = text.as_slice().into();
-            self.memory.buffers.keep(std::mem::replace(text, exact));
+        } else if is_wasteful(text, text.len()) {
+            let fitting = self.memory.buffers.copy(text);
+            self.memory.buffers.keep(std::mem::replace(text, fitting));
         }
         let mut room = self.rest.unwrap_or(self.first);
         room.shrink(text.capacity() + BESIDES_BYTES);

@@ -9,6 +9,7 @@
 //! `cargo bench -p decode`.
 
 mod decoder;
+mod elements;
 pub mod inflate;
 mod json;
 #[cfg(target_arch = "x86_64")]
@@ -18,8 +19,10 @@ mod scan;
 mod skip;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use decoder::{Advance, Decoder};
+pub use whole::{Cut, Whole};
 
 /// How much of a blob's text one part holds. Parts are the unit in which memory is counted and sinks acknowledge;
 /// the cut depends on nothing but the blob's bytes and this figure, and changing it only means that parts which some
@@ -205,6 +208,29 @@ pub fn decode_pieces<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u
     RawDecoded {
         parts,
         undecodable,
+        totals,
+        broken,
+    }
+}
+
+/// Reads a whole blob where it lies. For tests.
+#[must_use]
+pub fn decode_whole(limits: Limits, text: &[u8]) -> RawDecoded {
+    let mut whole = Whole::new(limits, text);
+    let part = |cut: Cut| RawPart {
+        first_record: cut.first_record,
+        text: text.get(cut.text).unwrap_or_default().to_vec(),
+        spans: cut.spans,
+    };
+    let mut parts = Vec::new();
+    while let Some(cut) = whole.advance() {
+        parts.push(part(cut));
+    }
+    let (last, totals, broken) = whole.finish();
+    parts.extend(last.map(part));
+    RawDecoded {
+        parts,
+        undecodable: whole.take_undecodable(),
         totals,
         broken,
     }

@@ -13,6 +13,7 @@ type Outcome = (
 
 fn decode(blob: &[u8], piece: usize) -> Outcome {
     let decoded = decode_pieces(Limits::PIPELINE, blob.chunks(piece));
+    assert_eq!(decode_whole(Limits::PIPELINE, blob), decoded);
     let mut records = Vec::new();
     let mut next = 0;
     for part in decoded.parts {
@@ -272,6 +273,26 @@ proptest! {
             prop_assert_eq!(&records[0].0, &element);
             prop_assert!(false, "{element} is no JSON");
         }
+    }
+
+    /// The rule by which parts are cut is one, also where records are longer than parts, or none.
+    #[test]
+    fn a_text_is_cut_alike_where_it_lies_and_as_it_comes(
+        elements in prop::collection::vec((0_usize..60, prop::sample::select(&["{\"a\":\"", "[\"", "x", "{\"a\":\"\\"][..])), 0..20),
+        separator in prop::sample::select(&[",", " ,\n", ""][..]),
+        part_bytes in 1_usize..80,
+        record_bytes in 8_usize..100,
+        piece in 1_usize..90,
+        cut in 0_usize..4,
+    ) {
+        let elements: Vec<_> = elements.iter().map(|(len, head)| {
+            let end = if head.starts_with('{') { "\"}" } else { "\"]" };
+            format!("{head}{}{end}", "y".repeat(*len))
+        }).collect();
+        let text = format!("[{}]", elements.join(separator));
+        let text = &text.as_bytes()[..text.len() - cut.min(text.len())];
+        let limits = Limits { part_bytes, record_bytes, kept_bytes: 24 };
+        prop_assert_eq!(decode_whole(limits, text), decode_pieces(limits, text.chunks(piece)));
     }
 
     #[test]

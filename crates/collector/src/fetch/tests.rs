@@ -60,11 +60,15 @@ struct Outcome {
     last_count: usize,
 }
 
-async fn fetch_with(answer: Answer, mut taken: Taken) -> Outcome {
+async fn fetch_with(answer: Answer, taken: Taken) -> Outcome {
+    fetch_in(8 * 1024 * 1024, answer, taken).await
+}
+
+async fn fetch_in(memory_bytes: usize, answer: Answer, mut taken: Taken) -> Outcome {
     let scene = Scene::new();
     scene.microsoft.on("blob/a", [answer]);
     let door = scene.door(tenant());
-    let memory = Memory::new(8 * 1024 * 1024);
+    let memory = Memory::new(memory_bytes);
     let tag = Arc::new(blob_tag(CONTENT_TYPE, &ContentId::canonical("a")));
     let result = fetch_blob(
         &door,
@@ -241,6 +245,32 @@ async fn a_large_blob_comes_in_parts_that_depend_on_nothing_but_its_bytes() {
             .iter()
             .all(|(_, texts)| texts.concat().len() <= PART_BYTES)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_are_the_same_whether_a_text_is_read_in_one_go_or_as_it_comes() {
+    let text = blob_text(&large_records(0, 500));
+    let mut damaged = gzip(text.as_bytes());
+    let at = damaged.len() - 5;
+    damaged[at] ^= 1;
+    let mut outcomes = Vec::new();
+    // In the last there is room for all of the text, in the first for a part at a time.
+    for memory_bytes in [0, 8 << 20, 64 << 20] {
+        let whole = packed(&text);
+        let length = gzip(text.as_bytes()).len().to_string();
+        for answer in [
+            whole.in_pieces(10_000),
+            packed(&text).header("Content-Length", &length),
+        ] {
+            let outcome = fetch_in(memory_bytes, answer, Taken::default()).await;
+            outcomes.push((outcome.taken.parts, outcome.result.unwrap()));
+        }
+        let damaged = Answer::ok(damaged.clone()).header("Content-Encoding", "gzip");
+        let outcome = fetch_in(memory_bytes, damaged, Taken::default()).await;
+        assert!(matches!(outcome.result, Err(Error::Damaged { .. })));
+    }
+    assert_eq!(outcomes[0].0.len(), 4);
+    assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use super::without_bom;
-use decode::{FieldSpan, Limits, RawDecoded, RawPart, RecordSpan, decode_pieces};
+use decode::{FieldSpan, Limits, RawDecoded, RawPart, RecordSpan, decode_pieces, decode_whole};
 
 /// Sizes that let a text of some hundred bytes fill buffers, grow them, and pass over every limit.
 const SMALL: [Limits; 3] = [
@@ -65,6 +65,7 @@ fn check(limits: Limits, bytes: &[u8], pieces: &[usize]) -> RawDecoded {
             "in pieces of {piece}"
         );
     }
+    assert_eq!(decode_whole(limits, bytes), decoded, "where it lies");
     check_numbers(limits, &decoded);
     check_coverage(limits, bytes, &decoded);
     decoded

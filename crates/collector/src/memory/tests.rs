@@ -48,25 +48,21 @@ async fn a_buffer_is_used_again_and_a_last_part_holds_only_its_text() {
     let memory = Memory::new(64 * MIB);
     let mut reader = memory.reader().await;
     reader.grow(PART_BYTES).await;
-    let mut text = reader.buffer();
+    let mut text = reader.buffer(PART_BYTES);
     let at = text.as_ptr();
     text.truncate(1_000);
     let room = reader.last_part(&mut text);
     assert_eq!((text.len(), text.capacity()), (1_000, 1_000));
     let mut other = memory.reader().await;
     other.grow(PART_BYTES).await;
-    let again = other.buffer();
+    let again = other.buffer(PART_BYTES);
     assert_eq!((again.as_ptr(), again.len()), (at, PART_BYTES));
     room.recycle(again);
-    assert_eq!(memory.buffers.lock().len(), 1);
+    assert_eq!(memory.buffers.count(), 1);
     room.recycle(text);
-    assert_eq!(
-        memory.buffers.lock().len(),
-        1,
-        "only what is of a part's size"
-    );
+    assert_eq!(memory.buffers.count(), 1, "only what is of a part's size");
     memory.rest();
-    assert_eq!(memory.buffers.lock().len(), 0);
+    assert_eq!(memory.buffers.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,6 +122,116 @@ async fn readers_wait_for_sinks_and_never_for_each_other() {
     }
 }
 
+#[tokio::test]
+async fn a_text_in_one_go_takes_the_room_of_its_parts_and_no_more_is_left() {
+    let memory = Memory::new(64 * MIB);
+    let bytes = 3 * PART_BYTES - 1_000;
+    assert!(memory.is_whole(bytes) && !memory.is_whole(3 * MIB));
+    let mut reader = memory.reader().await;
+    let text = reader.whole(bytes).await;
+    assert_eq!(text.bytes().len(), bytes);
+    assert!(memory.held_bytes() >= bytes + FIRST_BYTES);
+    let at = text.bytes().as_ptr();
+    let mut rooms = Vec::new();
+    for part in text.bytes().chunks(PART_BYTES / 2 + 1).take(5) {
+        let (copy, room) = reader.part_of_whole(part);
+        assert!(room.bytes() >= copy.capacity());
+        rooms.push(room);
+    }
+    let (last, room) = reader.last_part_of_whole(text, bytes - 500..bytes);
+    assert_eq!((last.len(), room.bytes()), (500, 3 * UNIT_BYTES));
+    let held: usize = rooms.iter().map(Room::bytes).sum();
+    assert_eq!(memory.held_bytes(), held + 3 * UNIT_BYTES);
+    drop((rooms, room));
+    assert_eq!(memory.held_bytes(), 0);
+
+    let mut reader = memory.reader().await;
+    let text = reader.whole(bytes - 1).await;
+    assert_eq!(
+        text.bytes().as_ptr(),
+        at,
+        "it is inflated where the one before was"
+    );
+    reader.give_back(text);
+    assert_eq!(memory.held_bytes(), FIRST_BYTES);
+    // One that is a part itself stays where it is.
+    let text = reader.whole(PART_BYTES / 2).await;
+    let at = text.bytes().as_ptr();
+    let (part, room) = reader.last_part_of_whole(text, 0..PART_BYTES / 2 - 1);
+    assert_eq!((part.as_ptr(), part.len()), (at, PART_BYTES / 2 - 1));
+    assert_eq!(memory.held_bytes(), room.bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_kept_for_as_long_as_it_has_room() {
+    let memory = Memory::new(64 * MIB);
+    let long = memory.body(Some(2 << 20)).await;
+    assert!(long.keep(Some(2 << 20)).is_none(), "it is too long");
+    let mut room = memory.body(None).await;
+    let mut kept = room.keep(None).unwrap();
+    assert!(kept.push(&[1; 1_000], &mut room) && kept.push(&[2; 90_000], &mut room));
+    assert!(kept.as_ref()[..1_000] == [1; 1_000] && kept.as_ref()[1_000..] == [2; 90_000]);
+    assert!(!kept.push(&[3; MIB], &mut room), "it is too long by that");
+    let mut others = Vec::new();
+    let next = || tokio::time::timeout(Duration::from_secs(1), memory.body(Some(200_000)));
+    while let Ok(other) = next().await {
+        others.push(other);
+    }
+    assert!(!kept.push(&[3; 600_000], &mut room), "there is no room");
+    assert_eq!(memory.held_bytes(), 0, "text is counted elsewhere");
+    drop((others, long));
+    assert!(kept.push(&[3; 600_000], &mut room));
+    assert_eq!(kept.as_ref().len(), 691_000);
+}
+
+/// As above, with texts that are read in one go among them.
+#[tokio::test(start_paused = true)]
+async fn texts_in_one_go_wait_for_sinks_and_never_for_each_other() {
+    for max_bytes in [0, 8 * MIB, 20 * MIB, 64 * MIB] {
+        let memory = Memory::new(max_bytes);
+        let hung = memory.acquire(memory.text_units / 2).await;
+        let mut readers = JoinSet::new();
+        for number in 0..memory.concurrent_reads(usize::MAX) {
+            let memory = memory.clone();
+            readers.spawn(async move {
+                for blob in number..number + 12 {
+                    let mut reader = memory.reader().await;
+                    let length = [None, Some(10), Some(200_000)][blob % 3];
+                    let body = memory.body(length).await;
+                    tokio::time::sleep(Duration::from_millis(number as u64 % 7)).await;
+                    let bytes = [100, 20_000, PART_BYTES - 1, 2 * PART_BYTES, 3 * PART_BYTES];
+                    let bytes = bytes[blob % 5];
+                    let mut rooms = Vec::new();
+                    if memory.is_whole(bytes) {
+                        let text = reader.whole(bytes).await;
+                        drop(body);
+                        if bytes > PART_BYTES {
+                            let parts = text.bytes().chunks(PART_BYTES - 10);
+                            rooms.extend(parts.map(|part| reader.part_of_whole(part).1));
+                        }
+                        rooms.push(reader.last_part_of_whole(text, 0..50).1);
+                    } else {
+                        reader.grow(PART_BYTES).await;
+                        rooms.push(reader.part(PART_BYTES, 0));
+                    }
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_secs(5)).await;
+                        drop(rooms);
+                    });
+                }
+            });
+        }
+        let all = tokio::time::timeout(Duration::from_secs(24 * 3600), readers.join_all());
+        assert!(
+            all.await.is_ok(),
+            "with {max_bytes} bytes they wait in a circle"
+        );
+        drop(hung);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(memory.held_bytes(), 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_sink_makes_is_counted_and_a_sink_that_hangs_holds_only_its_own() {
     let memory = Memory::new(64 * MIB);
@@ -157,7 +263,7 @@ async fn few_long_bodies_are_read_at_once_and_many_short_ones() {
     let memory = Memory::new(64 * MIB);
     for (bytes, most) in [
         (Some(u64::MAX), 16),
-        (Some(200 * 1024), 20),
+        (Some(200 * 1024), 19),
         (Some(10 * 1024), 409),
         (None, 64),
     ] {

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use activity_api::{ContentId, ContentType, TenantId};
@@ -34,6 +35,7 @@ pub struct BlobTag {
 pub struct BlobPart {
     blob: Arc<BlobTag>,
     key: PartKey,
+    /// The blob's bytes, save that behind a record stands a line feed.
     text: Vec<u8>,
     spans: Vec<RecordSpan>,
     /// Held until the last sink lets go of the part: this is what bounds memory.
@@ -49,12 +51,21 @@ impl Drop for BlobPart {
 }
 
 impl BlobPart {
-    pub(crate) fn new(blob: Arc<BlobTag>, part: RawPart, memory: Option<Room>) -> Self {
+    pub(crate) fn new(blob: Arc<BlobTag>, mut part: RawPart, memory: Option<Room>) -> Self {
         let key = PartKey {
             first_record: part.first_record,
             record_count: part.spans.len() as u64,
             fingerprint: part.fingerprint(),
         };
+        // What stands between records is nobody's: with a line feed in place of each comma they are lines where they lie.
+        let mut starts = part.spans.iter().skip(1).map(|span| span.start as usize);
+        for span in &part.spans {
+            let end = span.start as usize + span.len as usize;
+            let behind = end..starts.next().unwrap_or(part.text.len());
+            if let Some(behind) = part.text.get_mut(behind).and_then(<[u8]>::first_mut) {
+                *behind = b'\n';
+            }
+        }
         Self {
             blob,
             key,
@@ -164,6 +175,21 @@ impl<'a> Record<'a> {
         self.span.is_compact
     }
 
+    /// The record as a line where it lies, when it is one.
+    pub(crate) fn line(&self) -> Option<Lines<'a>> {
+        let range = self.span.start as usize..self.end() + 1;
+        let has_end = self.part.text.get(self.end()) == Some(&b'\n');
+        (self.is_compact() && has_end).then_some(Lines {
+            part: self.part,
+            range,
+        })
+    }
+
+    /// Where in its part it ends.
+    fn end(&self) -> usize {
+        self.span.start as usize + self.span.len as usize
+    }
+
     /// The blob it came in.
     #[must_use]
     pub fn blob(&self) -> &'a BlobTag {
@@ -182,6 +208,30 @@ impl<'a> Record<'a> {
         std::str::from_utf8(text)
             .ok()
             .filter(|text| !text.is_empty())
+    }
+}
+
+/// Records that lie one behind the other as lines.
+pub(crate) struct Lines<'a> {
+    part: &'a BlobPart,
+    range: Range<usize>,
+}
+
+impl<'a> Lines<'a> {
+    /// Their bytes, each record's with a line feed behind it.
+    pub(crate) fn text(&self) -> &'a [u8] {
+        self.part.text.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// Takes in the record that lies directly behind. False when this one does not, or is no line.
+    pub(crate) fn extend(&mut self, record: &Record<'_>) -> bool {
+        let is_next =
+            std::ptr::eq(self.part, record.part) && self.range.end == record.span.start as usize;
+        let line = record.line().filter(|_| is_next);
+        if let Some(line) = &line {
+            self.range.end = line.range.end;
+        }
+        line.is_some()
     }
 }
 

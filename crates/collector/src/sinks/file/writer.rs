@@ -22,10 +22,16 @@ use super::{
     plan::{Begun, Found, Plan, plan_resume},
     position::{Position, TAIL_BYTES, Tail},
 };
-use crate::{clock::Clock, record::Batch, sinks::Error};
+use crate::{
+    clock::Clock,
+    record::{Batch, Lines},
+    sinks::Error,
+};
 
 /// Lines are gathered up to this and written in one call. Larger saves no time, smaller costs system calls.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Lines that are written from where they lie.
+const RUN_BYTES: usize = 64 * 1024;
 
 pub(super) struct Writer {
     config: FileConfig,
@@ -493,16 +499,15 @@ fn write_lines(
         mark.tail.push(bytes);
         io::Result::Ok(())
     };
+    let mut run: Option<Lines<'_>> = None;
     for record in batch.records() {
-        // A record of many megabytes is written from where it lies: a copy of it would be as large again.
-        if record.is_compact() && record.text().len() >= CHUNK_BYTES {
-            if !lines.is_empty() {
-                append(lines)?;
-                lines.clear();
-            }
-            append(record.text())?;
-            lines.push(b'\n');
-        } else {
+        if run.as_mut().is_some_and(|run| run.extend(&record)) {
+            continue;
+        }
+        if let Some(run) = std::mem::replace(&mut run, record.line()) {
+            push_run(lines, run.text(), &mut append)?;
+        }
+        if run.is_none() {
             push_line(lines, &record);
         }
         if lines.len() >= CHUNK_BYTES {
@@ -510,11 +515,32 @@ fn write_lines(
             lines.clear();
         }
     }
+    if let Some(run) = run {
+        push_run(lines, run.text(), &mut append)?;
+    }
     append(lines)?;
     lines.clear();
     // One record of many megabytes must not keep its size in memory forever.
     lines.shrink_to(2 * CHUNK_BYTES);
     file.sync()
+}
+
+/// Appends lines that lie somewhere already: from there, when they are many or one of many megabytes, as a copy of them
+/// would cost more than a call.
+fn push_run(
+    lines: &mut Vec<u8>,
+    run: &[u8],
+    append: &mut impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    if run.len() < RUN_BYTES {
+        lines.extend_from_slice(run);
+        return Ok(());
+    }
+    if !lines.is_empty() {
+        append(lines)?;
+        lines.clear();
+    }
+    append(run)
 }
 
 fn is_due(mark: &Mark, config: &FileConfig, now: Timestamp) -> bool {

@@ -12,6 +12,8 @@ use super::UNIT_BYTES;
 const KEPT_FROM_BYTES: usize = 32 * 1024;
 /// Longer ones are not: what they are for is rare.
 const KEPT_UP_TO_BYTES: usize = 1024 * 1024;
+/// For all of them. With more, next to nothing is asked of the system, and a busy process holds some MiB more.
+const MAX_KEPT_BYTES: usize = 5 * 1024 * 1024;
 
 /// How long a buffer for `bytes` is: a quarter longer at most, so that few sizes serve all.
 pub(super) fn size_for(bytes: usize) -> usize {
@@ -24,8 +26,8 @@ pub(super) fn size_for(bytes: usize) -> usize {
 
 /// What is kept, filled with whatever was in it last. What was given back first goes first.
 ///
-/// All of it together is no more than the room that nobody holds, so that with what is in use it is no more than there may
-/// be in use.
+/// All of it together is no more than the room that nobody holds either, so that with what is in use it is no more than
+/// there may be in use.
 #[derive(Debug)]
 pub(super) struct Buffers {
     stores: [Arc<Semaphore>; 2],
@@ -89,7 +91,8 @@ impl Buffers {
             .map(|store| store.available_permits())
             .sum();
         let mut outdated = Vec::new();
-        while kept.bytes > free_units * UNIT_BYTES
+        let most_bytes = MAX_KEPT_BYTES.min(free_units * UNIT_BYTES);
+        while kept.bytes > most_bytes
             && let Some(oldest) = kept.buffers.pop_front()
         {
             kept.bytes -= oldest.len();

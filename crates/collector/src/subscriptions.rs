@@ -79,11 +79,12 @@ pub async fn keep_subscribed(
         if !needs_start(&subscriptions, content_type, webhook, last.as_ref()) {
             continue;
         }
-        if let Some(last) = last
+        if let Some(last) = &last
             && last.is_within(BETWEEN_STARTS, now)
         {
+            let trouble = last.trouble.clone();
             kept.troubles
-                .extend(last.trouble.map(|trouble| (content_type, trouble)));
+                .extend(trouble.map(|trouble| (content_type, trouble)));
             continue;
         }
         let mut fact = StartFact {
@@ -100,6 +101,12 @@ pub async fn keep_subscribed(
             Ok(Some(trouble)) => {
                 kept.started.push(content_type);
                 fact.trouble = Some(trouble);
+            }
+            // None went out, so that the next look need not wait.
+            Err(error @ microsoft::Error::Token(_)) => {
+                let before = last.unwrap_or_else(StartFact::never);
+                ledger.remember(&key, &before.write()).await?;
+                return Err(error.into());
             }
             Err(error) if matches!(error.next_step(), NextStep::StopTenant(_)) => {
                 return Err(error.into());
@@ -119,6 +126,15 @@ pub async fn keep_subscribed(
 }
 
 impl StartFact {
+    /// What is written where there was nothing before, and reads as a start of no time.
+    fn never() -> Self {
+        Self {
+            at: String::new(),
+            auth_id: None,
+            trouble: None,
+        }
+    }
+
     /// A fact of an earlier format is the bare time.
     fn read(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_else(|_| Self {

@@ -106,6 +106,7 @@ impl Pass {
         let result = loop {
             let concurrent = breadth.now();
             carried.set_places(concurrent);
+            self.give_back_paused(&mut leased).await;
             while fetching.len() < concurrent && !stop.is_cancelled() {
                 let Some(at) = leased
                     .iter()
@@ -190,6 +191,27 @@ impl Pass {
             self.note_end(ended, &mut carried, &mut breadth).await;
         }
         result
+    }
+
+    /// Lets go of blobs whose tenant was paused after they were leased, or while they were.
+    ///
+    /// # If interrupted
+    /// The leases run out by themselves.
+    async fn give_back_paused(&self, leased: &mut VecDeque<Lease>) {
+        if leased.is_empty() {
+            return;
+        }
+        let paused = self.deliverer.pauses.paused(self.deliverer.clock.now());
+        if paused.is_empty() {
+            return;
+        }
+        let (back, rest): (Vec<_>, Vec<_>) = leased
+            .drain(..)
+            .partition(|lease| paused.contains(&lease.tenant()));
+        leased.extend(rest);
+        if !back.is_empty() {
+            self.settler.release(back).await;
+        }
     }
 
     async fn lease(

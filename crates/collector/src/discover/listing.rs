@@ -82,7 +82,8 @@ impl Error {
                     | Answer::WindowRefused { .. }
                     | Answer::PageTokenRefused
             ),
-            Self::Microsoft(microsoft::Error::Network(_)) | Self::Ledger(_) => false,
+            Self::Microsoft(microsoft::Error::Network(_) | microsoft::Error::Token(_))
+            | Self::Ledger(_) => false,
         }
     }
 }

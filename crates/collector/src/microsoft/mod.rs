@@ -47,15 +47,9 @@ pub enum Error {
     /// No whole answer came.
     #[error("microsoft cannot be reached")]
     Network(#[from] crate::http::Error),
-}
-
-impl From<token::Error> for Error {
-    fn from(error: token::Error) -> Self {
-        match error {
-            token::Error::Answer(error) => Self::Answer(error),
-            token::Error::Network(error) => Self::Network(error),
-        }
-    }
+    /// There is no token, so it was not asked, or refused the one that there was.
+    #[error(transparent)]
+    Token(#[from] token::Error),
 }
 
 impl Error {
@@ -65,6 +59,7 @@ impl Error {
         match self {
             Self::Answer(error) => error.next_step(),
             Self::Network(_) => NextStep::RetryAfter(None),
+            Self::Token(error) => error.next_step(),
         }
     }
 }

@@ -147,7 +147,10 @@ async fn an_outage_of_the_login_service_is_not_noticed_while_the_old_token_is_go
     assert_eq!(scene.microsoft.count("token"), 3);
     tokio::time::advance(Duration::from_secs(9 * 60)).await;
     let error = door.list_subscriptions().await.unwrap_err();
-    assert!(matches!(error, Error::Network(_)), "{error:?}");
+    assert!(
+        matches!(error, Error::Token(token::Error::Network(_))),
+        "{error:?}"
+    );
     scene.microsoft.on("token", [token("new", 3600)]);
     door.list_subscriptions().await.unwrap();
 }

@@ -119,6 +119,26 @@ async fn a_subscription_is_not_started_twice_within_fifteen_minutes_nor_across_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_for_which_there_was_no_token_is_made_up_for_at_the_next_look() {
+    let scene = Scene::new();
+    let refused = Answer::status(401, "");
+    scene
+        .microsoft
+        .on("start/Audit.Exchange", [refused, Answer::ok("{}")]);
+    let token = Answer::ok(r#"{"token_type":"Bearer","expires_in":3599,"access_token":"one"}"#);
+    scene
+        .microsoft
+        .on("token", [token.clone(), Answer::ok("<html>"), token]);
+    let error = kept(&scene, None).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Microsoft(microsoft::Error::Token(_))),
+        "{error:?}"
+    );
+    assert_eq!(keep(&scene, None).await.unwrap(), 2);
+    assert_eq!(scene.microsoft.count("start/Audit.Exchange"), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_a_wrong_clock_noted_in_the_future_delays_nothing() {
     let scene = Scene::new();
     let fact = format!("subscription-start/{}/Audit.Exchange", tenant());

@@ -217,8 +217,12 @@ impl Line {
         if let Some(operation) = self.urgent.pop_front() {
             return Some((operation, true));
         }
+        Some((self.next_other(left)?, false))
+    }
+
+    fn next_other(&mut self, left: &mut usize) -> Option<Box<dyn Operation>> {
         *left = left.checked_sub(1)?;
-        Some((self.others.pop_front()?, false))
+        self.others.pop_front()
     }
 
     fn queue(&mut self, handed: Handed) {
@@ -242,7 +246,8 @@ fn run(mut books: Books, handed: mpsc::Receiver<Handed>, commit_count: &AtomicU6
 }
 
 /// Runs operations in one transaction until there are no more, it has held an urgent one for long enough or is gone, and
-/// answers those it ran.
+/// answers those it ran. However many are urgent, one that is not is among them: an endless line of notifications must not
+/// keep acknowledgements waiting.
 fn commit_some(books: &mut Books, line: &mut Line, commit_count: &AtomicU64) {
     line.fill();
     // Those that are here. Others have a group of their own, so that the first does not wait for a stream of them.
@@ -256,12 +261,19 @@ fn commit_some(books: &mut Books, line: &mut Line, commit_count: &AtomicU64) {
     }
     let mut ran = Vec::new();
     let mut state = Ok(());
-    let (began, mut holds_urgent) = (Instant::now(), false);
-    while ran.len() < MAX_GROUP
-        && !(holds_urgent && began.elapsed() > URGENT_GROUP)
-        && let Some((mut operation, is_urgent)) = line.next(&mut left)
-    {
+    let (began, mut holds_urgent, mut holds_other) = (Instant::now(), false, false);
+    loop {
+        let is_over = ran.len() + 1 >= MAX_GROUP || holds_urgent && began.elapsed() > URGENT_GROUP;
+        let next = match (is_over, holds_other) {
+            (false, _) => line.next(&mut left),
+            (true, false) => line.next_other(&mut left).map(|other| (other, false)),
+            (true, true) => None,
+        };
+        let Some((mut operation, is_urgent)) = next else {
+            break;
+        };
         holds_urgent |= is_urgent;
+        holds_other |= !is_urgent;
         state = books.run_apart(|books| operation.run(books));
         ran.push(operation);
         if state.is_err() {
@@ -276,5 +288,56 @@ fn commit_some(books: &mut Books, line: &mut Line, commit_count: &AtomicU64) {
     }
     for operation in ran {
         operation.answer(committed.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hands over another of its kind whenever it runs.
+    struct Endless(mpsc::Sender<Handed>);
+
+    impl Operation for Endless {
+        fn run(&mut self, _: &mut Books) -> Result<(), Error> {
+            let next = Self(self.0.clone());
+            let handed = Handed {
+                operation: Box::new(next),
+                is_urgent: true,
+            };
+            assert!(self.0.try_send(handed).is_ok());
+            Ok(())
+        }
+
+        fn answer(self: Box<Self>, committed: Result<(), Error>) {
+            committed.unwrap();
+        }
+    }
+
+    #[test]
+    fn an_endless_line_of_urgent_operations_keeps_no_other_waiting_for_more_than_a_commit() {
+        let mut books = Books::beside(rusqlite::Connection::open_in_memory().unwrap());
+        let (queue, handed) = mpsc::channel(QUEUE_LENGTH);
+        let mut line = Line {
+            handed,
+            urgent: VecDeque::from([Box::new(Endless(queue)) as Box<dyn Operation>]),
+            others: VecDeque::new(),
+        };
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            let (answer, answered) = oneshot::channel();
+            let work = |_: &mut Books| Ok(());
+            line.others.push_back(Box::new(Waiting {
+                work: Some(work),
+                outcome: None,
+                answer,
+            }));
+            answers.push(answered);
+        }
+        for (number, mut answered) in answers.into_iter().enumerate() {
+            assert_eq!(line.others.len(), 3 - number);
+            commit_some(&mut books, &mut line, &AtomicU64::new(0));
+            answered.try_recv().unwrap().unwrap();
+        }
     }
 }

@@ -33,6 +33,9 @@ struct Shared {
 struct State {
     /// In the order in which Splunk took them.
     waiting: Vec<Waiting>,
+    /// Requests with events that are under way, by number.
+    posts: Vec<u64>,
+    post_count: u64,
     /// How long the indexers take, as it looks from here.
     usual: Duration,
     /// Who asks, from the first that waits until none does.
@@ -43,7 +46,41 @@ struct Waiting {
     id: AckId,
     since: Instant,
     ask_at: Instant,
+    /// Splunk has said that it is indexed, while these requests were under way. If Splunk was restarted in between, it may
+    /// have meant one of them, so each must be answered with another id first.
+    said_among: Option<Vec<u64>>,
     tell: oneshot::Sender<Result<(), Error>>,
+}
+
+impl Waiting {
+    fn fail(self, what: String) {
+        drop(self.tell.send(Err(Error::Unavailable {
+            what,
+            retry_after: None,
+        })));
+    }
+}
+
+/// A request with events that is under way, until this is dropped. Its answer did not come, unless
+/// [`answered`](Self::answered) is called.
+pub(super) struct Post {
+    shared: Arc<Shared>,
+    number: u64,
+    is_answered: bool,
+}
+
+impl Post {
+    /// Its answer has come, and [`Acks::taken`] was told its id if it has one.
+    pub(super) fn answered(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.ended(self.number, self.is_answered, &self.shared.door);
+    }
 }
 
 /// A request whose acknowledgement is being asked for, until this is dropped.
@@ -74,11 +111,26 @@ impl Acks {
             door,
             state: Mutex::new(State {
                 waiting: Vec::new(),
+                posts: Vec::new(),
+                post_count: 0,
                 usual: UNKNOWN,
                 asking: None,
             }),
             news: Notify::new(),
         }))
+    }
+
+    /// A request with events begins.
+    pub(super) fn post(&self) -> Post {
+        let mut state = self.0.state();
+        state.post_count += 1;
+        let number = state.post_count;
+        state.posts.push(number);
+        Post {
+            shared: Arc::clone(&self.0),
+            number,
+            is_answered: false,
+        }
     }
 
     /// Splunk has just taken the request that it calls `id`.
@@ -90,10 +142,7 @@ impl Acks {
         // one nothing will be heard.
         if let Some(earlier) = state.take(&id) {
             let what = "splunk counts anew; what it had not acknowledged is sent again";
-            drop(earlier.tell.send(Err(Error::Unavailable {
-                what: self.0.door.say(what),
-                retry_after: None,
-            })));
+            earlier.fail(self.0.door.say(what));
         }
         // Sooner than it usually takes, so that it shows when it takes less.
         let ask_at = since + (state.usual * 3 / 4).clamp(MIN_PAUSE, MAX_PAUSE);
@@ -101,6 +150,7 @@ impl Acks {
             id,
             since,
             ask_at,
+            said_among: None,
             tell,
         });
         if state.asking.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -148,7 +198,7 @@ impl Shared {
 
 impl State {
     fn next_at(&self) -> Option<Instant> {
-        self.waiting.iter().map(|waiting| waiting.ask_at).min()
+        self.unsaid().map(|waiting| waiting.ask_at).min()
     }
 
     /// What it is time to ask for, and what is about to be, when it is time to ask for anything.
@@ -157,8 +207,35 @@ impl State {
             return Vec::new();
         }
         let until = now + (self.usual / 8).clamp(MIN_PAUSE, MAX_PAUSE);
-        let due = self.waiting.iter().filter(|one| one.ask_at <= until);
+        let due = self.unsaid().filter(|one| one.ask_at <= until);
         due.map(|one| one.id.clone()).collect()
+    }
+
+    /// Those that Splunk has not said to be indexed; it says so once.
+    fn unsaid(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter().filter(|one| one.said_among.is_none())
+    }
+
+    /// A request is not under way any more. When its answer did not come, nobody knows whose id it has.
+    fn ended(&mut self, post: u64, is_answered: bool, door: &Door) {
+        self.posts.retain(|one| *one != post);
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            let among = waiting.said_among.as_mut();
+            let among = among.filter(|among| among.contains(&post));
+            if among.is_some() && !is_answered {
+                let what = "splunk may have been restarted, so that its yes may mean another batch; it is sent again";
+                waiting.fail(door.say(what));
+                continue;
+            }
+            if let Some(among) = among {
+                among.retain(|one| *one != post);
+                if among.is_empty() {
+                    drop(waiting.tell.send(Ok(())));
+                    continue;
+                }
+            }
+            self.waiting.push(waiting);
+        }
     }
 
     fn answered(&mut self, answer: Result<Ack, Error>, ids: &[AckId], door: &Door) {
@@ -166,9 +243,15 @@ impl State {
         match answer {
             Ok(Ack::Indexed(indexed)) => {
                 for id in indexed {
-                    if let Some(waiting) = self.take(&id) {
-                        self.took(now.duration_since(waiting.since));
+                    let Some(mut waiting) = self.take(&id) else {
+                        continue;
+                    };
+                    self.took(now.duration_since(waiting.since));
+                    if self.posts.is_empty() {
                         drop(waiting.tell.send(Ok(())));
+                    } else {
+                        waiting.said_among = Some(self.posts.clone());
+                        self.waiting.push(waiting);
                     }
                 }
             }

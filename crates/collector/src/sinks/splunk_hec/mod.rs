@@ -19,7 +19,7 @@ use tracing::debug;
 pub use config::SplunkHecConfig;
 
 use self::{
-    acks::{Acks, Pending},
+    acks::{Acks, Pending, Post},
     door::Door,
     encode::Encoder,
     reply::Outcome,
@@ -78,7 +78,8 @@ impl SplunkHecSink {
     async fn post_all(&self, batch: &Batch, taken: &mut Vec<Taken>) -> Result<(), Error> {
         let mut todo: VecDeque<_> = encode::plan_requests(batch, self.max_batch_bytes).into();
         while let Some(records) = todo.pop_front() {
-            match self.post(batch, records.clone()).await? {
+            let (outcome, post) = self.post(batch, records.clone()).await?;
+            match outcome {
                 Outcome::Taken { ack_id } => taken.push(Taken {
                     records,
                     // Asked for from here on, also while the rest of the batch is posted.
@@ -99,12 +100,13 @@ impl SplunkHecSink {
                     }
                 }
             }
+            post.answered();
         }
         Ok(())
     }
 
-    async fn post(&self, batch: &Batch, records: Range<usize>) -> Result<Outcome, Error> {
-        let _post = self.posts.acquire().await;
+    async fn post(&self, batch: &Batch, records: Range<usize>) -> Result<(Outcome, Post), Error> {
+        let _permit = self.posts.acquire().await;
         let text_bytes = batch.text_bytes().min(self.max_batch_bytes);
         let longest = batch.records().skip(records.start).take(records.len());
         let longest = longest.map(|record| record.text().len()).max();
@@ -122,7 +124,8 @@ impl SplunkHecSink {
         if let Some(room) = &mut room {
             room.shrink(body.len());
         }
-        self.door.post(body).await
+        let post = self.acks.post();
+        Ok((self.door.post(body).await?, post))
     }
 
     /// Waits until the indexers have all of `taken` or the time is up; what they have loses its `pending`.

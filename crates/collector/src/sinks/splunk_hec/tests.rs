@@ -233,6 +233,60 @@ async fn what_waits_when_splunk_counts_anew_is_not_taken_for_acknowledged() {
     );
 }
 
+/// One batch of which Splunk says that it is indexed while the answer to another is still on its way, for ten seconds. What
+/// became of both, and when the first was known.
+async fn yes_among(
+    fake: &Arc<Fake>,
+    before_other: impl FnOnce(&Fake),
+) -> (Result<Receipt, Failure>, Result<Receipt, Failure>, Duration) {
+    fake.index_after_questions.store(1, Ordering::SeqCst);
+    fake.delay_events([Duration::ZERO, Duration::from_secs(10)]);
+    let sink = sink(fake, |config| {
+        config.acknowledge_within = Duration::from_secs(60)
+    });
+    let began = Instant::now();
+    let (one, other) = (batch(&records(0, 1)), batch(&records(1, 1)));
+    let first = async { (sink.deliver(&one).await, began.elapsed()) };
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        before_other(fake);
+        sink.deliver(&other).await
+    };
+    let ((first, known_after), second) = tokio::join!(first, second);
+    (first, second, known_after)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_yes_counts_once_no_batch_under_way_can_be_meant() {
+    let fake = Fake::new(true);
+    let (first, second, known_after) = yes_among(&fake, |_| {}).await;
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(known_after.as_secs(), 10);
+    assert_eq!(fake.indexed(), records(0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_yes_that_means_a_batch_under_way_since_a_restart_is_of_no_other() {
+    let fake = Fake::new(true);
+    fake.lose(0);
+    let restart = |fake: &Fake| fake.next_ack.store(0, Ordering::SeqCst);
+    let (first, _, known_after) = yes_among(&fake, restart).await;
+    assert_eq!(fake.indexed(), records(1, 1), "it said yes, of the other");
+    assert_eq!(first.unwrap_err().delivered_count, 0);
+    assert_eq!(known_after.as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_yes_is_not_believed_when_the_answer_to_a_batch_under_way_is_lost() {
+    let fake = Fake::new(true);
+    let lose_answer = |fake: &Fake| fake.answer_events([Answer::NoConnection]);
+    let (first, second, known_after) = yes_among(&fake, lose_answer).await;
+    assert_eq!(first.unwrap_err().delivered_count, 0);
+    second.unwrap_err();
+    assert_eq!(known_after.as_secs(), 10);
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_the_token_has_no_acknowledgement_taken_is_enough() {
     let fake = Fake::new(true);

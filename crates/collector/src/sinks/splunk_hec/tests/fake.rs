@@ -85,6 +85,8 @@ pub(super) struct Fake {
 struct State {
     requests: Vec<Arc<Seen>>,
     event_answers: VecDeque<Answer>,
+    /// How long the answers to events are on their way, of the first requests.
+    event_delays: VecDeque<Duration>,
     question_answers: VecDeque<Answer>,
     question_times: Vec<Instant>,
     indexed: Vec<String>,
@@ -131,6 +133,10 @@ impl Fake {
 
     pub(super) fn answer_events(&self, answers: impl IntoIterator<Item = Answer>) {
         self.state().event_answers.extend(answers);
+    }
+
+    pub(super) fn delay_events(&self, delays: impl IntoIterator<Item = Duration>) {
+        self.state().event_delays.extend(delays);
     }
 
     pub(super) fn answer_questions(&self, answers: impl IntoIterator<Item = Answer>) {
@@ -256,7 +262,12 @@ impl Transport for Fake {
         let answer = if is_question {
             self.answer_question(&body)
         } else {
-            self.take_events(&body)
+            let answer = self.take_events(&body);
+            let delay = self.state().event_delays.pop_front();
+            if let Some(delay) = delay {
+                tokio::time::sleep(delay).await;
+            }
+            answer
         };
         answer.into_reply()
     }

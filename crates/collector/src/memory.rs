@@ -2,8 +2,8 @@
 //! makes of it before it is made. When there is no room, fetching waits, the socket fills, and Microsoft's end of the
 //! connection waits too.
 //!
-//! Nobody waits in a circle. Text is read by *readers* and let go of by *sinks*. All that readers hold fits one half of the
-//! store and all that sinks have under way fits the other, so what a reader waits for is held by batches that wait for no
+//! Nobody waits in a circle. Text is read by *readers* and let go of by *sinks*. All that readers hold fits one part of the
+//! store and all that sinks have under way fits the rest, so what a reader waits for is held by batches that wait for no
 //! reader. A reader that holds a first piece may wait to become one of those that read whole parts, or whole texts, which
 //! count as so many parts at once; these wait for nobody with a first piece. What sinks encode comes out of a store of its own, which belongs to one sink alone.
 
@@ -41,6 +41,8 @@ const CONNECTION_BYTES: usize = 64 * 1024;
 pub struct Memory {
     text: Arc<Semaphore>,
     text_units: usize,
+    /// Of these, what sinks may have under way.
+    sinks_units: usize,
     /// Those who read more than a first piece, each up to a part.
     growing: Arc<Semaphore>,
     /// One record larger than a part at a time, on top of the rest: if such records came out of the same store,
@@ -57,16 +59,20 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Of `max_bytes`, a quarter is for text, an eighth for the connections of those who read, an eighth for the bodies that
-    /// come by them, a sixteenth for texts that are cut into parts, and a sixth for what sinks make of the text. The rest is
-    /// for the program itself: its code, the ledger's cache, what an allocator leaves unused.
+    /// Of `max_bytes`, an eighth is for text that is read, three sixteenths are for text on its way to sinks, an eighth for the
+    /// connections of those who read, an eighth for the bodies that come by them, a sixteenth for texts that are cut into
+    /// parts, and a sixth for what sinks make of the text. The rest is for the program itself: its code, the ledger's cache,
+    /// what an allocator leaves unused.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         let part_units = units_of(part_bytes());
-        let text_units = (max_bytes / 4 / UNIT_BYTES).max(4 * part_units);
-        // Of the readers' half, one half each for those with a first piece and those with a part.
-        let growing_count = (text_units / 4 / part_units).max(1);
-        let first_pieces = (text_units / 2 - growing_count * part_units) / units_of(first_bytes());
+        let readers_units = (max_bytes / 8 / UNIT_BYTES).max(2 * part_units);
+        // More of it for sinks: one that is far away takes as much at a time as may be under way to it.
+        let sinks_units = (max_bytes / 16 * 3 / UNIT_BYTES).max(2 * part_units);
+        let text_units = readers_units + sinks_units;
+        // Of what is the readers', one half each for those with a first piece and those with a part.
+        let growing_count = (readers_units / 2 / part_units).max(1);
+        let first_pieces = (readers_units - growing_count * part_units) / units_of(first_bytes());
         let text = Arc::new(Semaphore::new(text_units));
         let wholes = Wholes::new(max_bytes, growing_count);
         let bodies = Arc::new(Semaphore::new(units_of(body_bytes(max_bytes))));
@@ -74,6 +80,7 @@ impl Memory {
         Self {
             text,
             text_units,
+            sinks_units,
             growing: Arc::new(Semaphore::new(growing_count)),
             oversize: Arc::new(Semaphore::new(1)),
             bodies,
@@ -121,11 +128,11 @@ impl Memory {
         self.wholes.rest();
     }
 
-    /// What each of `sink_count` sinks may have under way at once: together half of the store. Were it more, sinks that
+    /// What each of `sink_count` sinks may have under way at once: together their part of the store. Were it more, sinks that
     /// hang could hold so much that there is no room to read for the others.
     #[must_use]
     pub fn share(&self, sink_count: usize) -> usize {
-        self.text_units / 2 / sink_count.max(1) * UNIT_BYTES
+        self.sinks_units / sink_count.max(1) * UNIT_BYTES
     }
 
     /// What one of `sink_count` sinks may make of the text at once. It is that sink's alone: one that hangs keeps nothing

@@ -8,7 +8,7 @@
 
 /// From this size on, memory is mapped for itself and unmapped when it is freed. Above the buffers in which connections read,
 /// which come and go with every body: mapped each time, they cost as much as what is done with what is in them.
-pub const MAPPED_FROM_BYTES: usize = 512 * 1024;
+pub const MAPPED_FROM_BYTES: usize = 128 * 1024;
 
 /// Fixes the threshold. To be called before any thread is started. Whether it could be; where the allocator is another one,
 /// there is nothing to set.

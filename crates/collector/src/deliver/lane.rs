@@ -41,7 +41,7 @@ const SHED_PAUSE: Duration = Duration::from_secs(5);
 
 /// By how many batches at most the share of the memory is divided. More that are smaller would cost more requests and gain
 /// nothing.
-const SHARERS: usize = 3;
+const SHARERS: usize = 6;
 
 /// The way to one sink, for one pass.
 pub(super) struct Lane {

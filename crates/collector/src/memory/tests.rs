@@ -82,12 +82,12 @@ async fn only_one_piece_is_longer_than_a_part_at_a_time() {
 }
 
 /// As many readers as there may be, all of blobs that are far larger than the whole store, and sinks that let go of parts
-/// late or, for the half that they may hold, never.
+/// late or, for the part that they may hold, never.
 #[tokio::test(start_paused = true)]
 async fn readers_wait_for_sinks_and_never_for_each_other() {
     for max_bytes in [0, 8 * MIB, 64 * MIB] {
         let memory = Memory::new(max_bytes);
-        let hung = memory.acquire(memory.text_units / 2).await;
+        let hung = memory.acquire(memory.sinks_units).await;
         let mut readers = JoinSet::new();
         for number in 0..memory.concurrent_reads(usize::MAX) {
             let memory = memory.clone();
@@ -189,7 +189,7 @@ async fn a_body_is_kept_for_as_long_as_it_has_room() {
 async fn texts_in_one_go_wait_for_sinks_and_never_for_each_other() {
     for max_bytes in [0, 8 * MIB, 20 * MIB, 64 * MIB] {
         let memory = Memory::new(max_bytes);
-        let hung = memory.acquire(memory.text_units / 2).await;
+        let hung = memory.acquire(memory.sinks_units).await;
         let mut readers = JoinSet::new();
         for number in 0..memory.concurrent_reads(usize::MAX) {
             let memory = memory.clone();

@@ -18,7 +18,7 @@ pub use config::{
     AlertLogicConfig, DEFAULT_API, DEFAULT_PAYLOAD_BYTES, LARGEST_PAYLOAD_BYTES, TenantIdentity,
 };
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZero, sync::Arc};
 
 use activity_api::TenantId;
 use alertlogic::{
@@ -29,6 +29,7 @@ use alertlogic::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use ledger::{Ledger, SinkName};
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 use self::{
@@ -44,8 +45,8 @@ use crate::{clock::Clock, http::Transport, record::Batch};
 const MAX_BATCH_BYTES: usize = 3 << 20;
 /// Below this a request is all overhead.
 const MIN_BATCH_BYTES: usize = 64 << 10;
-/// One being compressed and the others on the wire keeps two cores and a line with some delay busy.
-const MAX_IN_FLIGHT: usize = 4;
+/// So many keep a line with some delay busy while the next are compressed.
+const MAX_IN_FLIGHT: usize = 8;
 /// Text that is packed where it is; for more, the packing goes to a thread that may block.
 const MAX_INLINE_BYTES: usize = 32 << 10;
 /// For how long a yes shows that the service takes this tenant's payloads, so that a no is about one record.
@@ -57,6 +58,8 @@ pub struct AlertLogicSink {
     account: Arc<Account>,
     service: Arc<Service>,
     packer: Arc<Packer>,
+    /// Batches that are packed at a time: more than there are cores would only be more that are half done.
+    packing: Semaphore,
     tenants: BTreeMap<TenantId, Arc<Statistics>>,
 }
 
@@ -88,6 +91,7 @@ impl AlertLogicSink {
                 config.max_payload_bytes,
                 config.compression_level,
             )),
+            packing: Semaphore::new(cores()),
             tenants: account
                 .tenants()
                 .map(|tenant| (tenant, Arc::default()))
@@ -110,12 +114,15 @@ impl AlertLogicSink {
             })?;
         let source = self.account.source(batch.tenant()).await?;
         while let Some(stretch) = progress.next_stretch() {
+            // Before the room, so that none is held by who waits for the others' packing.
+            let packing = self.packing.acquire().await;
             let mut room = batch
                 .reserve(self.packer.packing_bytes(batch.text_bytes()))
                 .await;
             let packed = self
                 .pack(batch, stretch.start, stretch.len(), &source)
                 .await?;
+            drop(packing);
             let payload = match packed {
                 Some(Packed::Payload(payload)) => payload,
                 Some(Packed::TooLarge { .. }) => {
@@ -266,6 +273,10 @@ impl AlertLogicSink {
             }
         });
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn pack(

@@ -56,8 +56,11 @@ fn main() -> ExitCode {
         .expect("a process that cannot start threads cannot do anything");
     let result = runtime.block_on(async {
         let signals = Signals::listen();
+        let stop = signals.stop.clone();
+        // As a task, so that it runs among the others: here it would be woken from thread to thread for each blob.
+        let work = tokio::spawn(async move { commands::execute(args, &stop).await });
         tokio::select! {
-            result = commands::execute(args, &signals.stop) => result,
+            result = work => result.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())),
             // Whatever was under way is dropped where it stands, as by SIGKILL, and comes again at the next start.
             () = signals.abort.cancelled() => Ok(exit::FAILING.into()),
         }

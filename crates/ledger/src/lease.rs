@@ -219,6 +219,39 @@ pub struct Delivery {
     pub quarantined_count: u64,
 }
 
+/// The claim that one more acknowledgement makes a blob delivered, for
+/// [`acknowledge_and_deliver`](crate::Ledger::acknowledge_and_deliver).
+///
+/// Made of a lease, so that whoever makes it holds one. It may be refused, and then the lease is there to go on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    pub(crate) key: LeaseKey,
+    pub(crate) content_type: ContentType,
+    pub(crate) record_count: u64,
+    pub(crate) byte_count: u64,
+    pub(crate) quarantined_count: u64,
+}
+
+impl Completion {
+    /// The claim on a leased blob, with the numbers that [`Delivery`] has. Nothing for one that is retried from quarantine,
+    /// whose item has to be looked after.
+    #[must_use]
+    pub fn of(
+        lease: &Lease,
+        record_count: u64,
+        byte_count: u64,
+        quarantined_count: u64,
+    ) -> Option<Self> {
+        lease.item.is_none().then_some(Self {
+            key: lease.key,
+            content_type: lease.content_type,
+            record_count,
+            byte_count,
+            quarantined_count,
+        })
+    }
+}
+
 impl Delivery {
     /// The first required sink that has not said yes to the whole blob. This is the rule that decides `Delivered`;
     /// every backend asks it and none has another.

@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, ListedStretch, ListedWindows, Listing, QuarantinedItem, QuarantinedRecord,
-    RecordKey, SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
+    Acknowledgement, BlobName, Compacted, Completion, Coverage, Delivery, Error, ExpiryBucket,
+    Lease, LeaseKey, LeaseRequest, ListedStretch, ListedWindows, Listing, QuarantinedItem,
+    QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob,
+    UndeliveredPlace,
 };
 
 /// The durable memory of every blob.
@@ -167,6 +168,28 @@ pub trait Ledger: Send + Sync {
         commit: SinkCommit,
         now: Timestamp,
     ) -> Result<Vec<Acknowledgement>, Error>;
+
+    /// As [`acknowledge`](Self::acknowledge), and settles those blobs as delivered that it completes, each in one transaction
+    /// with its acknowledgement. `completions` are of whole blobs, in the order in which `commit` has them. Returns the
+    /// proofs, and the keys of the blobs that are delivered, in order.
+    ///
+    /// Any other is yet to be marked delivered: every `required` sink must be on record as having it wholly, under a lease
+    /// that is still good. A backend that cannot do both in one transaction leaves all of them.
+    ///
+    /// # Errors
+    /// Those of [`acknowledge`](Self::acknowledge).
+    ///
+    /// # If interrupted
+    /// As [`acknowledge`](Self::acknowledge). No blob is delivered without its acknowledgement.
+    async fn acknowledge_and_deliver(
+        &self,
+        commit: SinkCommit,
+        _completions: Vec<Completion>,
+        _required: &[SinkName],
+        now: Timestamp,
+    ) -> Result<(Vec<Acknowledgement>, Vec<LeaseKey>), Error> {
+        Ok((self.acknowledge(commit, now).await?, Vec::new()))
+    }
 
     /// Settles blobs as delivered, each in a transaction with its share of the counts, and answers for each delivery in
     /// order. A refused one does not hold up the others.

@@ -32,7 +32,8 @@ pub use coverage::{
 };
 pub use error::{Error, Source};
 pub use lease::{
-    AcknowledgedPart, Acknowledgement, Delivery, Lease, LeaseKey, LeaseRequest, PartKey, SinkCommit,
+    AcknowledgedPart, Acknowledgement, Completion, Delivery, Lease, LeaseKey, LeaseRequest,
+    PartKey, SinkCommit,
 };
 pub use ledger::Ledger;
 pub use quarantine::{QUARANTINE_SCHEME, QuarantinedItem, QuarantinedRecord, quarantined_item_of};

@@ -1,7 +1,10 @@
 //! A sink's yes → the ledger: what a lane's batch brought is written down, and what the sink refuses is set aside.
 
 use jiff::Timestamp;
-use ledger::{Acknowledgement, QuarantinedRecord, RememberedRecords, SinkCommit};
+use ledger::{
+    AcknowledgedPart, Acknowledgement, Completion, LeaseKey, QuarantinedRecord, RememberedRecords,
+    SinkCommit,
+};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -50,8 +53,17 @@ impl Lane {
         let groups = group_by_blob(taken);
         let quarantined = self.quarantined(&parts);
         let mut acknowledged = Vec::with_capacity(taken.len());
+        let mut completions = Vec::with_capacity(groups.len());
+        let mut numbers = Vec::with_capacity(groups.len());
         for (in_flight, parts) in &groups {
             let planned = in_flight.plan_acknowledgement(self.index, parts);
+            let completion = match planned[..] {
+                [AcknowledgedPart::Whole] => in_flight.plan_completion(self.index, parts.len()),
+                _ => None,
+            };
+            let (completion, of_blob) = completion.unzip();
+            completions.extend(completion);
+            numbers.push(of_blob);
             acknowledged.extend(planned.into_iter().map(|part| (in_flight.key(), part)));
         }
         let commit = SinkCommit {
@@ -61,17 +73,26 @@ impl Lane {
             quarantined,
             remembered,
         };
-        match self.commit(commit).await {
-            Ok(proofs) => {
+        match self.commit(commit, completions).await {
+            Ok((proofs, delivered)) => {
                 if duplicate_count > 0 {
                     telemetry::records_left_out(&self.health.sink, duplicate_count);
                     self.live.left_out(&self.health.sink, duplicate_count);
                 }
                 let mut proofs = proofs.into_iter().peekable();
-                for (in_flight, parts) in groups {
+                let mut delivered = delivered.into_iter().peekable();
+                let mut were_delivered = Vec::with_capacity(delivered.len());
+                for ((in_flight, parts), numbers) in groups.into_iter().zip(numbers) {
                     let proof = proofs.next_if(|proof| proof.key() == in_flight.key());
-                    settled.extend(in_flight.acknowledged(self.index, parts.len(), proof));
+                    let is_delivered = delivered.next_if_eq(&in_flight.key()).is_some();
+                    if let Some(numbers) = numbers.filter(|_| is_delivered) {
+                        in_flight.delivered(self.index, parts.len());
+                        were_delivered.push((in_flight, numbers));
+                    } else {
+                        settled.extend(in_flight.acknowledged(self.index, parts.len(), proof));
+                    }
                 }
+                self.settler.were_delivered(&were_delivered, now);
             }
             Err(retry_at) => settled.extend(self.give_up(taken, retry_at)),
         }
@@ -80,19 +101,27 @@ impl Lane {
 
     /// Writes a sink's yes to the ledger, trying for as long as there is time: the records are out, and forgetting
     /// that would repeat them. When that fails it is the ledger's failure: the sink waits, and is not said to fail.
-    async fn commit(&self, commit: SinkCommit) -> Result<Vec<Acknowledgement>, Timestamp> {
+    ///
+    /// In the same commit, those blobs are delivered that are claimed to be complete by it.
+    async fn commit(
+        &self,
+        commit: SinkCommit,
+        completions: Vec<Completion>,
+    ) -> Result<(Vec<Acknowledgement>, Vec<LeaseKey>), Timestamp> {
         for tried in 1.. {
             let started = Instant::now();
-            match self
-                .ledger
-                .acknowledge(commit.clone(), self.clock.now())
-                .await
-            {
-                Ok(proofs) => {
+            let recorded = self.ledger.acknowledge_and_deliver(
+                commit.clone(),
+                completions.clone(),
+                self.settler.required(),
+                self.clock.now(),
+            );
+            match recorded.await {
+                Ok(recorded) => {
                     telemetry::ledger_committed(LedgerOperation::Acknowledge, started.elapsed());
                     self.live.ledger_ok();
                     self.health.is_recorded();
-                    return Ok(proofs);
+                    return Ok(recorded);
                 }
                 Err(cause) => {
                     telemetry::ledger_failed(LedgerOperation::Acknowledge);

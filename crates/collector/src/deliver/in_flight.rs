@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use ledger::{
-    AcknowledgedPart, Acknowledgement, Lease, LeaseKey, Ledger, PartKey, quarantined_item_of,
+    AcknowledgedPart, Acknowledgement, Completion, Lease, LeaseKey, Ledger, PartKey,
+    quarantined_item_of,
 };
 
 use crate::quarantine::{Bound, NoRoom, ROOM_AGAIN};
@@ -17,7 +18,7 @@ use decode::Totals;
 #[derive(Debug)]
 pub(super) struct InFlight {
     tag: Arc<BlobTag>,
-    uri: String,
+    uri: Box<str>,
     expires_at: Timestamp,
     attempts: u32,
     /// Records and undecodable stretches that were set aside under this lease.
@@ -49,6 +50,41 @@ struct SinkProgress {
     failed_until: Option<Timestamp>,
     /// A part was given up before the sink had said anything, for want of time.
     is_cut_off: bool,
+}
+
+impl State {
+    /// The totals of the blob, when `count` parts are the last that sink `index` lacks of it.
+    fn is_all(&self, index: usize, count: usize) -> Option<&Totals> {
+        let Fetch::Done(totals) = &self.fetch else {
+            return None;
+        };
+        let sink = self.sinks.get(index)?;
+        let is_last = sink.outstanding == count && sink.failed_until.is_none() && !sink.is_cut_off;
+        is_last.then_some(totals)
+    }
+}
+
+impl SinkProgress {
+    /// It has the whole blob, and neither failed at anything.
+    fn is_done(&self) -> bool {
+        self.is_whole && self.outstanding == 0 && self.failed_until.is_none() && !self.is_cut_off
+    }
+}
+
+/// The numbers of a blob that every sink has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivered {
+    pub(super) record_count: u64,
+    pub(super) byte_count: u64,
+}
+
+impl Delivered {
+    pub(super) fn of(totals: &Totals) -> Self {
+        Self {
+            record_count: totals.record_count + totals.undecodable_count,
+            byte_count: totals.byte_count,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -150,7 +186,7 @@ impl InFlight {
         let sinks = sinks.iter().map(progress).collect();
         Arc::new(Self {
             tag,
-            uri: lease.uri().to_owned(),
+            uri: lease.uri().into(),
             expires_at: lease.expires_at(),
             attempts: lease.attempts(),
             quarantined: AtomicU64::new(0),
@@ -229,16 +265,44 @@ impl InFlight {
         index: usize,
         parts: &[PartKey],
     ) -> Vec<AcknowledgedPart> {
-        let state = self.state();
-        let is_last = matches!(state.fetch, Fetch::Done(_))
-            && state.sinks.get(index).is_some_and(|sink| {
-                sink.outstanding == parts.len() && sink.failed_until.is_none() && !sink.is_cut_off
-            });
-        if is_last {
+        if self.state().is_all(index, parts.len()).is_some() {
             vec![AcknowledgedPart::Whole]
         } else {
             parts.iter().copied().map(AcknowledgedPart::Part).collect()
         }
+    }
+
+    /// What to claim along with the acknowledgement of `count` parts by sink `index`, when these are all that is lacking: that
+    /// the blob is delivered. And its numbers.
+    pub(super) fn plan_completion(
+        &self,
+        index: usize,
+        count: usize,
+    ) -> Option<(Completion, Delivered)> {
+        let state = self.state();
+        let totals = state.is_all(index, count)?;
+        let mut others = state.sinks.iter().enumerate();
+        if !others.all(|(other, sink)| other == index || sink.is_done()) {
+            return None;
+        }
+        let delivered = Delivered::of(totals);
+        let completion = Completion::of(
+            state.lease.as_ref()?,
+            delivered.record_count,
+            delivered.byte_count,
+            self.quarantined_count(),
+        )?;
+        Some((completion, delivered))
+    }
+
+    /// The ledger has recorded that sink `index` took the last `count` parts, and that the blob is delivered by that.
+    pub(super) fn delivered(&self, index: usize, count: usize) {
+        let mut state = self.state();
+        if let Some(sink) = state.sinks.get_mut(index) {
+            sink.outstanding -= count;
+            sink.is_whole = true;
+        }
+        drop(state.lease.take());
     }
 
     /// The ledger has recorded that sink `index` took `count` parts, and gave a proof if that was the whole blob.

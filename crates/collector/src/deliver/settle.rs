@@ -1,6 +1,8 @@
 //! The end of a blob's way: delivered, later again, expired, quarantined or released. The only caller of
 //! [`mark_delivered`](ledger::Ledger::mark_delivered).
 
+mod delivered;
+
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +18,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use super::in_flight::{Ending, InFlight, Outcome, Settled};
+use super::in_flight::{Delivered, Ending, InFlight, Outcome, Settled};
 use super::{Unsettled, Wanted};
 use crate::clock::Clock;
 #[cfg(test)]
 use crate::planted::{self, Bug};
 use crate::quarantine::Bound;
 use crate::status::Live;
-use crate::telemetry::{self, Deliveries, LedgerOperation, chain};
+use crate::telemetry::{self, LedgerOperation, chain};
 use decode::Totals;
 
 /// The fact that is written to see whether the ledger takes writes again. Its value says when that was, and nobody reads it.
@@ -388,46 +390,31 @@ impl Settler {
             proofs,
         } in complete
         {
-            let record_count = totals.record_count + totals.undecodable_count;
+            let delivered = Delivered::of(&totals);
             deliveries.push(Delivery {
                 lease,
                 acknowledgements: proofs,
-                record_count,
-                byte_count: totals.byte_count,
+                record_count: delivered.record_count,
+                byte_count: delivered.byte_count,
                 quarantined_count: in_flight.quarantined_count(),
             });
-            tags.push((in_flight, record_count, totals.byte_count));
+            tags.push((in_flight, delivered));
         }
         let now = self.clock.now();
         let marked = self.ledger.mark_delivered(deliveries, &self.sinks, now);
         let results = match self.write(LedgerOperation::MarkDelivered, marked).await {
             Ok(results) => results,
             Err(cause) => {
-                let keys = tags.iter().map(|(in_flight, ..)| in_flight.key());
+                let keys = tags.iter().map(|(in_flight, _)| in_flight.key());
                 failed.add(LedgerOperation::MarkDelivered, cause, keys);
                 return;
             }
         };
-        let mut deliveries = Deliveries::default();
-        for ((in_flight, record_count, byte_count), result) in tags.into_iter().zip(results) {
+        let mut delivered = Vec::with_capacity(tags.len());
+        for ((in_flight, numbers), result) in tags.into_iter().zip(results) {
             let tag = in_flight.tag();
             match result {
-                Ok(()) => {
-                    self.counts.delivered_blobs.fetch_add(1, Ordering::Relaxed);
-                    self.counts
-                        .delivered_records
-                        .fetch_add(record_count, Ordering::Relaxed);
-                    deliveries.add(
-                        tag.tenant,
-                        tag.content_type,
-                        record_count,
-                        byte_count,
-                        tag.created_at,
-                        now,
-                    );
-                    self.live.delivered(record_count, byte_count, now);
-                    debug!(tenant = %tag.tenant, content_id = %tag.content_id, record_count, "blob delivered");
-                }
+                Ok(()) => delivered.push((in_flight, numbers)),
                 Err(cause) => {
                     warn!(tenant = %tag.tenant, content_id = %tag.content_id, %cause, "blob not marked delivered, it comes again");
                     if !matches!(cause, ledger::Error::LeaseLost) {
@@ -436,7 +423,7 @@ impl Settler {
                 }
             }
         }
-        deliveries.count();
+        self.count_delivered(&delivered, now);
     }
 
     async fn end(

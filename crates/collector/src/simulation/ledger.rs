@@ -6,8 +6,8 @@ use activity_api::{ContentType, TenantId, Window};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use ledger::{
-    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
+    Acknowledgement, BlobName, Compacted, Completion, Coverage, Delivery, Error, ExpiryBucket,
+    Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
     QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary,
     UndeliveredBlob, UndeliveredPlace,
 };
@@ -221,6 +221,41 @@ impl Ledger for SimulatedLedger {
                     .truth
                     .acknowledged(&world.plan, &state.taken[sink], &commit)
             });
+        }
+        self.after(result).await
+    }
+
+    async fn acknowledge_and_deliver(
+        &self,
+        commit: SinkCommit,
+        completions: Vec<Completion>,
+        required: &[SinkName],
+        now: Timestamp,
+    ) -> Result<(Vec<Acknowledgement>, Vec<LeaseKey>), Error> {
+        self.before(|| {
+            let parts: Vec<_> = commit.acknowledged.iter().map(|(_, part)| part).collect();
+            format!(
+                "acknowledge_and_deliver {} {:?} {parts:?}, {} claimed",
+                commit.sink,
+                commit.position,
+                completions.len()
+            )
+        })
+        .await?;
+        let recorded =
+            self.inner
+                .acknowledge_and_deliver(commit.clone(), completions, required, now);
+        let result = recorded.await;
+        if let Ok((_, delivered)) = &result {
+            self.check(|world, state| {
+                let sink = state.truth.sink(&commit.sink);
+                state
+                    .truth
+                    .acknowledged(&world.plan, &state.taken[sink], &commit)
+            });
+            for key in delivered {
+                self.settled(&Ok(()), *key, End::Delivered);
+            }
         }
         self.after(result).await
     }

@@ -1,6 +1,9 @@
 //! The three ways in which a blob ends, and single records set aside.
 
-use crate::{Error, QuarantinedItem, QuarantinedRecord, SinkName};
+use crate::{
+    AcknowledgedPart, Acknowledgement, Completion, Error, Lease, LeaseKey, QuarantinedItem,
+    QuarantinedRecord, SinkCommit, SinkName,
+};
 
 use super::scene::{
     LEASE, Subject, acknowledge_whole, at, blob, deliver, delivery, lease_all, lease_one, mark,
@@ -96,13 +99,83 @@ pub(super) async fn a_refused_delivery_does_not_hold_up_the_others(ledger: Subje
         ),
         "{answers:?}"
     );
-    let summary = ledger.summary(at(3)).await.expect("read");
-    let counted: u64 = summary
-        .streams
+    assert_eq!(delivered_count(&ledger).await, 1);
+}
+
+pub(super) async fn the_last_acknowledgement_delivers_what_it_completes_and_nothing_else(
+    ledger: Subject,
+) {
+    note(&ledger, vec![blob(1), blob(2)]).await;
+    let [one, two] = <[_; 2]>::try_from(lease_all(&ledger, at(0)).await).expect("two blobs");
+    let of_file = acknowledge_whole(&ledger, "file", one.key()).await;
+    let required = [sink("file"), sink("alertlogic")];
+    let (proofs, delivered) = complete(&ledger, "alertlogic", &[&one, &two], &required).await;
+    assert_eq!(proofs.len(), 2, "a proof for each, delivered or not");
+    assert!(
+        delivered.is_empty() || delivered == [one.key()],
+        "{delivered:?}"
+    );
+    // A backend may leave it to this, and the other blob needs it in any case.
+    let [one_proof, two_proof] = <[_; 2]>::try_from(proofs).expect("they were counted");
+    if delivered.is_empty() {
+        mark(&ledger, delivery(one, vec![of_file, one_proof]), &required)
+            .await
+            .expect("delivered");
+    }
+    assert_eq!(delivered_count(&ledger).await, 1);
+    let of_file = acknowledge_whole(&ledger, "file", two.key()).await;
+    mark(&ledger, delivery(two, vec![of_file, two_proof]), &required)
+        .await
+        .expect("delivered");
+    assert_eq!(delivered_count(&ledger).await, 2);
+    assert!(lease_all(&ledger, at(LEASE * 9)).await.is_empty());
+}
+
+pub(super) async fn an_acknowledgement_under_a_lost_lease_delivers_nothing(ledger: Subject) {
+    note(&ledger, vec![blob(1)]).await;
+    let lost = lease_one(&ledger, at(0)).await;
+    let taken = lease_one(&ledger, at(LEASE)).await;
+    let required = [sink("file")];
+    let (proofs, delivered) = complete(&ledger, "file", &[&lost], &required).await;
+    assert_eq!((proofs.len(), delivered), (1, Vec::new()));
+    let (_, delivered) = complete(&ledger, "file", &[&taken], &[]).await;
+    assert!(delivered.is_empty(), "nobody was asked to take it");
+    mark(&ledger, delivery(taken, proofs), &required)
+        .await
+        .expect("delivered");
+    assert_eq!(delivered_count(&ledger).await, 1);
+}
+
+/// Has a sink take whole blobs, and claims that they are delivered by that.
+async fn complete(
+    ledger: &Subject,
+    name: &str,
+    leases: &[&Lease],
+    required: &[SinkName],
+) -> (Vec<Acknowledgement>, Vec<LeaseKey>) {
+    let commit = SinkCommit {
+        sink: sink(name),
+        position: None,
+        acknowledged: leases
+            .iter()
+            .map(|lease| (lease.key(), AcknowledgedPart::Whole))
+            .collect(),
+        quarantined: Vec::new(),
+        remembered: None,
+    };
+    let claims = leases
         .iter()
-        .map(|stream| stream.delivered_count)
-        .sum();
-    assert_eq!(counted, 1);
+        .filter_map(|lease| Completion::of(lease, 10, 1_000, 0));
+    ledger
+        .acknowledge_and_deliver(commit, claims.collect(), required, at(1))
+        .await
+        .expect("acknowledged")
+}
+
+async fn delivered_count(ledger: &Subject) -> u64 {
+    let summary = ledger.summary(at(3)).await.expect("read");
+    let counts = summary.streams.iter().map(|stream| stream.delivered_count);
+    counts.sum()
 }
 
 pub(super) async fn a_settled_blob_is_never_leased_again(ledger: Subject) {

@@ -35,8 +35,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
+    Acknowledgement, BlobName, Compacted, Completion, Coverage, Delivery, Error, ExpiryBucket,
+    Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
     QuarantinedRecord, RecordKey, SeenBlob, SeenVia, SinkCommit, SinkName, Summary,
     UndeliveredBlob, UndeliveredPlace,
 };
@@ -187,6 +187,20 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<Acknowledgement>, Error> {
         self.write(move |books| settling::acknowledge(books, &commit, now))
             .await
+    }
+
+    async fn acknowledge_and_deliver(
+        &self,
+        commit: SinkCommit,
+        completions: Vec<Completion>,
+        required: &[SinkName],
+        now: Timestamp,
+    ) -> Result<(Vec<Acknowledgement>, Vec<LeaseKey>), Error> {
+        let required = required.to_vec();
+        self.write(move |books| {
+            settling::acknowledge_and_deliver(books, &commit, &completions, &required, now)
+        })
+        .await
     }
 
     async fn mark_delivered(

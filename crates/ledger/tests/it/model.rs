@@ -10,8 +10,8 @@ use std::time::Duration;
 use activity_api::Window;
 use jiff::{SignedDuration, Timestamp};
 use ledger::{
-    AcknowledgedPart, Delivery, Error, Lease, LeaseRequest, Ledger, ListedStretch, Listing,
-    PartKey, QuarantinedRecord, SeenVia, SinkCommit, SqliteLedger,
+    AcknowledgedPart, Completion, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger,
+    ListedStretch, Listing, PartKey, QuarantinedRecord, SeenVia, SinkCommit, SqliteLedger,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -54,6 +54,11 @@ enum Step {
         part: Option<u8>,
         position: Option<u8>,
         quarantined: Option<u8>,
+    },
+    AcknowledgeLast {
+        lease: u8,
+        sink: u8,
+        required: Vec<u8>,
     },
     Deliver {
         lease: u8,
@@ -118,6 +123,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (lease, seconds.clone()).prop_map(|(lease, seconds)| Step::Renew { lease, seconds }),
         8 => (lease, 0..SINK_COUNT, proptest::option::of(0..3_u8), proptest::option::of(any::<u8>()), proptest::option::of(0..2_u8))
             .prop_map(|(lease, sink, part, position, quarantined)| Step::Acknowledge { lease, sink, part, position, quarantined }),
+        4 => (lease, 0..SINK_COUNT, some_sinks())
+            .prop_map(|(lease, sink, required)| Step::AcknowledgeLast { lease, sink, required }),
         3 => (lease, some_sinks(), any::<bool>())
             .prop_map(|(lease, required, proofs)| Step::Deliver { lease, required, proofs }),
         2 => (lease, seconds.clone()).prop_map(|(lease, seconds)| Step::RetryLater { lease, seconds }),
@@ -275,6 +282,11 @@ impl Pair {
                 self.acknowledge(lease, sink, part, position, quarantined)
                     .await;
             }
+            Step::AcknowledgeLast {
+                lease,
+                sink,
+                required,
+            } => self.acknowledge_last(lease, sink, &required).await,
             Step::Deliver {
                 lease,
                 required,
@@ -442,6 +454,29 @@ impl Pair {
             .acknowledge(lease.key(), sink, part, position, quarantined);
     }
 
+    async fn acknowledge_last(&mut self, lease: u8, sink: u8, required: &[u8]) {
+        let Some(index) = self.pick(lease) else {
+            return;
+        };
+        let key = self.leases[index].key();
+        let commit = whole(sink, key);
+        let completions = Vec::from_iter(Completion::of(&self.leases[index], 3, 99, 0));
+        let names: Vec<_> = required.iter().map(|sink| sink_of(*sink)).collect();
+        let (proofs, delivered) = self
+            .real()
+            .acknowledge_and_deliver(commit, completions, &names, self.now)
+            .await
+            .unwrap();
+        assert_eq!(proofs.len(), 1);
+        let whole = AcknowledgedPart::Whole;
+        self.twin.acknowledge(key, sink, whole, None, None);
+        let is_delivered = self.twin.deliver_complete(key, required);
+        assert_eq!(delivered, Vec::from_iter(is_delivered.then_some(key)));
+        if is_delivered {
+            drop(self.leases.swap_remove(index));
+        }
+    }
+
     async fn deliver(&mut self, lease: u8, required: Vec<u8>, proofs: bool) {
         if required.is_empty() {
             return;
@@ -452,13 +487,7 @@ impl Pair {
         let key = lease.key();
         let mut acknowledgements = Vec::new();
         for sink in required.iter().filter(|_| proofs) {
-            let commit = SinkCommit {
-                sink: sink_of(*sink),
-                position: None,
-                acknowledged: vec![(key, AcknowledgedPart::Whole)],
-                quarantined: Vec::new(),
-                remembered: None,
-            };
+            let commit = whole(*sink, key);
             acknowledgements.extend(self.real().acknowledge(commit, self.now).await.unwrap());
             self.twin
                 .acknowledge(key, *sink, AcknowledgedPart::Whole, None, None);
@@ -556,5 +585,16 @@ fn assert_kept(answer: Result<(), Error>, is_kept: bool) {
         Ok(()) => assert!(is_kept, "the twin had lost the lease"),
         Err(Error::LeaseLost) => assert!(!is_kept, "the twin still had the lease"),
         Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// A sink's yes to a whole blob.
+fn whole(sink: u8, key: LeaseKey) -> SinkCommit {
+    SinkCommit {
+        sink: sink_of(sink),
+        position: None,
+        acknowledged: vec![(key, AcknowledgedPart::Whole)],
+        quarantined: Vec::new(),
+        remembered: None,
     }
 }

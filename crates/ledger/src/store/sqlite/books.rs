@@ -20,6 +20,8 @@ pub(super) type StreamNames = HashMap<i64, (TenantId, ContentType)>;
 /// The writer's connection and its memory of stream and sink numbers.
 pub(super) struct Books {
     connection: Connection,
+    /// Whether nothing was done yet in the open transaction.
+    is_untouched: bool,
     knows_names: bool,
     streams: HashMap<(TenantId, ContentType), i64>,
     /// The same, by number; made anew when it is asked for and there are more.
@@ -56,6 +58,7 @@ impl Books {
     pub(super) fn beside(connection: Connection) -> Self {
         Self {
             connection,
+            is_untouched: false,
             knows_names: false,
             streams: HashMap::new(),
             streams_by_id: Arc::default(),
@@ -80,7 +83,9 @@ impl Books {
             &self.connection,
             "BEGIN IMMEDIATE",
             "beginning a transaction",
-        )
+        )?;
+        self.is_untouched = true;
+        Ok(())
     }
 
     /// Runs one operation so that its failure takes back its own work and nobody else's.
@@ -91,6 +96,9 @@ impl Books {
         &mut self,
         operation: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        if std::mem::take(&mut self.is_untouched) {
+            return self.run_first(operation);
+        }
         step(
             &self.connection,
             "SAVEPOINT operation",
@@ -115,6 +123,23 @@ impl Books {
         )
         .and_then(|()| step(&self.connection, "RELEASE operation", "ending an operation"))
         .inspect_err(|_| self.roll_back())
+    }
+
+    /// The first operation of a transaction, which is taken back with all of it. A savepoint of its own would have SQLite
+    /// keep a copy of every page that it changes.
+    fn run_first(
+        &mut self,
+        operation: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Err(failure) = operation(self) else {
+            return Ok(());
+        };
+        let is_gone = self.connection.is_autocommit();
+        self.roll_back();
+        if is_gone {
+            return Err(failure);
+        }
+        self.begin()
     }
 
     /// Commits, durably. When that fails, everything since [`begin`](Self::begin) is taken back.
@@ -191,6 +216,18 @@ impl Books {
     pub(super) fn known_sink(&mut self, name: &SinkName) -> Result<Option<Sink>, Failure> {
         self.learn_names_if_forgotten()?;
         Ok(self.sinks.get(name).copied())
+    }
+
+    /// The bits of all these sinks. Nothing when one of them never acknowledged anything: it has no number, and no blob.
+    pub(super) fn all_of(&mut self, sinks: &[SinkName]) -> Result<Option<i64>, Failure> {
+        let mut bits = 0;
+        for name in sinks {
+            let Some(sink) = self.known_sink(name)? else {
+                return Ok(None);
+            };
+            bits |= sink.bit();
+        }
+        Ok(Some(bits))
     }
 
     /// What is held in memory of the record tables.

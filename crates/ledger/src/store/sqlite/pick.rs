@@ -175,18 +175,10 @@ fn next_group(books: &Books, after: (i64, i64)) -> Result<Option<(i64, i64, Plac
 /// The bits of all the sinks that the request asks for: a blob that has them all is of no use to it. `None` when
 /// no blob can have them all.
 fn all_of(books: &mut Books, request: &LeaseRequest) -> Result<Option<i64>, Failure> {
-    if request.for_sinks.is_empty() {
-        return Ok(None);
+    match request.for_sinks.is_empty() {
+        true => Ok(None),
+        false => books.all_of(&request.for_sinks),
     }
-    let mut bits = 0;
-    for name in &request.for_sinks {
-        // A sink that never acknowledged anything has no number, and needs every blob.
-        let Some(sink) = books.known_sink(name)? else {
-            return Ok(None);
-        };
-        bits |= sink.bit();
-    }
-    Ok(Some(bits))
 }
 
 impl Group {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use activity_api::{ContentType, TenantId};
 use jiff::Timestamp;
 use rusqlite::params;
 
 use crate::{
-    AcknowledgedPart, Acknowledgement, Delivery, Error, Lease, LeaseKey, SinkCommit, SinkName,
+    AcknowledgedPart, Acknowledgement, Completion, Delivery, Error, Lease, LeaseKey, SinkCommit,
+    SinkName,
 };
 
 use super::books::{Books, Sink};
@@ -21,9 +23,25 @@ pub(super) fn acknowledge(
     commit: &SinkCommit,
     now: Timestamp,
 ) -> Result<Vec<Acknowledgement>, Failure> {
+    let (acknowledgements, _) = acknowledge_and_deliver(books, commit, &[], &[], now)?;
+    Ok(acknowledgements)
+}
+
+pub(super) fn acknowledge_and_deliver(
+    books: &mut Books,
+    commit: &SinkCommit,
+    completions: &[Completion],
+    required: &[SinkName],
+    now: Timestamp,
+) -> Result<(Vec<Acknowledgement>, Vec<LeaseKey>), Failure> {
     let sink = books.sink(&commit.sink)?;
-    let mut acknowledgements = Vec::new();
-    acknowledge_parts(books, sink, &commit.acknowledged)?;
+    let completions = match books.all_of(required)? {
+        Some(bits) if !required.is_empty() => Completions::new(completions, bits, now),
+        // No blob is delivered that nobody was asked to take, or that a sink lacks which never acknowledged anything.
+        _ => Completions::new(&[], 0, now),
+    };
+    let delivered = acknowledge_parts(books, sink, &commit.acknowledged, completions)?;
+    let mut acknowledgements = Vec::with_capacity(commit.acknowledged.len());
     for &(key, part) in &commit.acknowledged {
         if part == AcknowledgedPart::Whole {
             acknowledgements.push(Acknowledgement {
@@ -41,52 +59,133 @@ pub(super) fn acknowledge(
     if let Some(remembered) = &commit.remembered {
         records::remember(books, (&commit.sink, sink), remembered, now)?;
     }
-    Ok(acknowledgements)
+    Ok((acknowledgements, delivered))
 }
 
-/// Records what a sink has of some blobs. Of a settled one nothing is kept, as nobody will ask for it again.
-fn acknowledge_parts(
-    books: &Books,
-    sink: Sink,
-    acknowledged: &[(LeaseKey, AcknowledgedPart)],
-) -> Result<(), Failure> {
-    let mut has_parts = books.has_parts()?;
-    let mut whole = books
-        .statement("UPDATE blob SET whole_sinks = whole_sinks | ?2 WHERE id = ?1 AND state < 3")?;
-    for &(key, part) in acknowledged {
-        let blob = row_of(key);
-        let changed = match part {
-            AcknowledgedPart::Whole => {
-                if has_parts {
-                    books
-                        .statement("DELETE FROM part WHERE blob = ?1 AND sink = ?2")?
-                        .execute(params![blob, sink.id])?;
-                }
-                whole.execute(params![blob, sink.bit()])?
-            }
-            AcknowledgedPart::Part(part) => {
-                has_parts = true;
-                books
-                    .statement(
-                        "INSERT INTO part (blob, sink, first_record, record_count, fingerprint)
-                         SELECT id, ?2, ?4, ?5, ?6 FROM blob WHERE id = ?1 AND state < 3 AND whole_sinks & ?3 = 0
-                         ON CONFLICT DO NOTHING",
-                    )?
-                    .execute(params![
-                        blob,
-                        sink.id,
-                        sink.bit(),
-                        stored_count(part.first_record),
-                        stored_count(part.record_count),
-                        part.fingerprint.cast_signed()
-                    ])?
-            }
-        };
-        if changed == 0 && !books.has_blob(blob)? {
-            return Err(Error::UnknownBlob.into());
+/// The claims that go with acknowledgements, and what came of them.
+struct Completions<'a> {
+    left: std::iter::Peekable<std::slice::Iter<'a, Completion>>,
+    /// The bits of all required sinks.
+    required: i64,
+    now: Timestamp,
+    delivered: Vec<LeaseKey>,
+    totals: BTreeMap<(TenantId, ContentType), Totals>,
+}
+
+impl<'a> Completions<'a> {
+    fn new(completions: &'a [Completion], required: i64, now: Timestamp) -> Self {
+        Self {
+            left: completions.iter().peekable(),
+            required,
+            now,
+            delivered: Vec::with_capacity(completions.len()),
+            totals: BTreeMap::new(),
         }
     }
-    Ok(())
+
+    /// Acknowledges a whole blob and settles it as delivered; whether it is claimed, and its row says that it is so.
+    fn deliver(
+        &mut self,
+        books: &Books,
+        sink: Sink,
+        key: LeaseKey,
+        has_parts: bool,
+    ) -> Result<bool, Failure> {
+        let Some(completion) = self.left.next_if(|completion| completion.key == key) else {
+            return Ok(false);
+        };
+        let changed = books
+            .statement(
+                "UPDATE blob SET state = 3, uri = NULL, reason = NULL, whole_sinks = whole_sinks | ?3, settled_at = ?5,
+                     record_count = ?6, byte_count = ?7, quarantined_count = ?8
+                 WHERE id = ?1 AND token = ?2 AND state < 3 AND item IS NULL
+                   AND (whole_sinks | ?3) & ?4 = ?4",
+            )?
+            .execute(params![
+                row_of(key),
+                token_of(key),
+                sink.bit(),
+                self.required,
+                stored(self.now),
+                stored_count(completion.record_count),
+                stored_count(completion.byte_count),
+                stored_count(completion.quarantined_count)
+            ])?;
+        if changed == 0 {
+            return Ok(false);
+        }
+        if has_parts {
+            forget_parts(books, key)?;
+        }
+        let stream = (key.tenant, completion.content_type);
+        let totals = self.totals.entry(stream).or_default();
+        totals.add(completion.record_count, completion.byte_count);
+        self.delivered.push(key);
+        Ok(true)
+    }
+
+    /// Counts them, and names them.
+    fn finish(self, books: &mut Books) -> Result<Vec<LeaseKey>, Failure> {
+        for ((tenant, content_type), totals) in self.totals {
+            let stream = books.stream(tenant, content_type)?;
+            totals.count(books, stream)?;
+        }
+        Ok(self.delivered)
+    }
+}
+
+/// Records what a sink has of some blobs, and which are delivered by it. Of a settled one nothing is kept, as nobody will ask
+/// for it again.
+fn acknowledge_parts(
+    books: &mut Books,
+    sink: Sink,
+    acknowledged: &[(LeaseKey, AcknowledgedPart)],
+    mut completions: Completions<'_>,
+) -> Result<Vec<LeaseKey>, Failure> {
+    let mut has_parts = books.has_parts()?;
+    {
+        let books = &*books;
+        let mut whole = books.statement(
+            "UPDATE blob SET whole_sinks = whole_sinks | ?2 WHERE id = ?1 AND state < 3",
+        )?;
+        for &(key, part) in acknowledged {
+            let blob = row_of(key);
+            let changed = match part {
+                AcknowledgedPart::Whole => {
+                    if completions.deliver(books, sink, key, has_parts)? {
+                        continue;
+                    }
+                    if has_parts {
+                        books
+                            .statement("DELETE FROM part WHERE blob = ?1 AND sink = ?2")?
+                            .execute(params![blob, sink.id])?;
+                    }
+                    whole.execute(params![blob, sink.bit()])?
+                }
+                AcknowledgedPart::Part(part) => {
+                    has_parts = true;
+                    books
+                        .statement(
+                            "INSERT INTO part (blob, sink, first_record, record_count, fingerprint)
+                             SELECT id, ?2, ?4, ?5, ?6 FROM blob WHERE id = ?1 AND state < 3 AND whole_sinks & ?3 = 0
+                             ON CONFLICT DO NOTHING",
+                        )?
+                        .execute(params![
+                            blob,
+                            sink.id,
+                            sink.bit(),
+                            stored_count(part.first_record),
+                            stored_count(part.record_count),
+                            part.fingerprint.cast_signed()
+                        ])?
+                }
+            };
+            if changed == 0 && !books.has_blob(blob)? {
+                return Err(Error::UnknownBlob.into());
+            }
+        }
+    }
+    completions.finish(books)
 }
 
 pub(super) fn mark_delivered(
@@ -123,7 +222,7 @@ pub(super) fn mark_delivered(
             continue;
         }
         if has_parts {
-            forget_parts(books, lease)?;
+            forget_parts(books, lease.key)?;
         }
         let stream = books.stream(lease.tenant, lease.content_type)?;
         if let Some(item) = lease.item
@@ -134,12 +233,31 @@ pub(super) fn mark_delivered(
             continue;
         }
         let totals = totals.entry(stream).or_default();
-        totals.blob_count += 1;
-        totals.record_count = totals.record_count.saturating_add(delivery.record_count);
-        totals.byte_count = totals.byte_count.saturating_add(delivery.byte_count);
+        totals.add(delivery.record_count, delivery.byte_count);
         answers.push(Ok(()));
     }
     for (stream, totals) in totals {
+        totals.count(books, stream)?;
+    }
+    Ok(answers)
+}
+
+/// Delivered blobs of a stream.
+#[derive(Default)]
+struct Totals {
+    blob_count: i64,
+    record_count: u64,
+    byte_count: u64,
+}
+
+impl Totals {
+    fn add(&mut self, record_count: u64, byte_count: u64) {
+        self.blob_count += 1;
+        self.record_count = self.record_count.saturating_add(record_count);
+        self.byte_count = self.byte_count.saturating_add(byte_count);
+    }
+
+    fn count(&self, books: &Books, stream: i64) -> Result<(), Failure> {
         books
             .statement(
                 "UPDATE stream SET delivered_count = delivered_count + ?2,
@@ -149,19 +267,12 @@ pub(super) fn mark_delivered(
             )?
             .execute(params![
                 stream,
-                totals.blob_count,
-                stored_count(totals.record_count),
-                stored_count(totals.byte_count)
+                self.blob_count,
+                stored_count(self.record_count),
+                stored_count(self.byte_count)
             ])?;
+        Ok(())
     }
-    Ok(answers)
-}
-
-#[derive(Default)]
-struct Totals {
-    blob_count: i64,
-    record_count: u64,
-    byte_count: u64,
 }
 
 pub(super) fn quarantine(
@@ -210,7 +321,7 @@ pub(super) fn expire(
     if let Some(item) = lease.item
         && retried::put_back(books, stream, lease, item, reason, now)?
     {
-        return forget_parts(books, lease);
+        return forget_parts(books, lease.key);
     }
     settle_unfetched(
         books,
@@ -245,12 +356,12 @@ fn settle_unfetched(
     if changed == 0 {
         return Err(Error::LeaseLost.into());
     }
-    forget_parts(books, lease)
+    forget_parts(books, lease.key)
 }
 
-fn forget_parts(books: &Books, lease: &Lease) -> Result<(), Failure> {
+fn forget_parts(books: &Books, key: LeaseKey) -> Result<(), Failure> {
     books
         .statement("DELETE FROM part WHERE blob = ?1")?
-        .execute([row_of(lease.key)])?;
+        .execute([row_of(key)])?;
     Ok(())
 }

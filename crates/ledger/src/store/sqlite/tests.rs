@@ -218,6 +218,35 @@ async fn an_operation_that_fails_takes_back_its_own_work_and_no_other() {
 }
 
 #[tokio::test]
+async fn the_first_operation_of_a_group_that_fails_takes_back_its_own_work_and_no_other() {
+    let (_directory, path) = place();
+    let ledger = SqliteLedger::open(&path).unwrap();
+    let (gate, held) = hold(&ledger).await;
+    let failing = || {
+        ledger.write(|books| {
+            books.remember("what", "fails")?;
+            Err::<(), _>(Error::UnknownBlob.into())
+        })
+    };
+    let (held, first, second, third, last, ()) = tokio::join!(
+        biased;
+        held,
+        failing(),
+        failing(),
+        ledger.note_seen(vec![blob(1)], now()),
+        failing(),
+        async { drop(gate) },
+    );
+    held.unwrap();
+    for failed in [first, second, last] {
+        assert!(matches!(failed, Err(Error::UnknownBlob)), "{failed:?}");
+    }
+    assert_eq!(third.unwrap(), 1);
+    assert_eq!(ledger.recall("what").await.unwrap(), None);
+    assert_eq!(pending_count(&ledger).await, 1);
+}
+
+#[tokio::test]
 async fn a_commit_that_fails_is_the_answer_to_all_who_shared_it() {
     let (_directory, path) = place();
     let ledger = SqliteLedger::open(&path).unwrap();

@@ -356,6 +356,18 @@ impl Twin {
             .ok_or("lost".to_owned())
     }
 
+    /// Whether these are all on record as having the blob, and it is delivered by that.
+    pub(crate) fn deliver_complete(&mut self, key: LeaseKey, required: &[u8]) -> bool {
+        let Some(blob) = self.held(key) else {
+            return false;
+        };
+        let is_complete = !required.is_empty() && required.iter().all(|sink| blob.has_whole(*sink));
+        if is_complete {
+            blob.state = State::Delivered;
+        }
+        is_complete
+    }
+
     pub(crate) fn retry_later(&mut self, key: LeaseKey, not_before: Timestamp) -> bool {
         self.held(key)
             .map(|blob| {

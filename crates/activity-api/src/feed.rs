@@ -3,7 +3,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{Method, Request, Uri, header};
+use http::uri::PathAndQuery;
+use http::{Method, Request, header};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
@@ -220,13 +221,12 @@ impl Feed {
     pub fn trust(&self, uri: &str) -> Result<TrustedUri, Untrusted> {
         self.path_and_query(uri)
             .and_then(|path_and_query| {
-                let text = format!("{}{path_and_query}", self.activity);
-                // The sender's own idea of what a uri is has the last word.
-                let parsed: Uri = text.parse().map_err(|_| UntrustedReason::Unreadable)?;
-                let is_whole = parsed
-                    .path_and_query()
-                    .is_some_and(|parsed| parsed.as_str() == path_and_query);
-                if is_whole {
+                // The sender's own idea of what a uri is has the last word. Of the origin it is known: it is our own.
+                let parsed: PathAndQuery = path_and_query
+                    .parse()
+                    .map_err(|_| UntrustedReason::Unreadable)?;
+                if parsed.as_str() == path_and_query {
+                    let text = [self.activity.as_str(), path_and_query].concat();
                     Ok(TrustedUri(text.into()))
                 } else {
                     Err(UntrustedReason::Unreadable)
@@ -309,7 +309,13 @@ impl Feed {
 /// Neither empty nor a dot segment, and without an encoded character that a server might decode into one, into a slash or into a
 /// line break.
 fn is_plain_segment(segment: &str) -> bool {
-    if segment.is_empty() || segment.contains(['<', '>', '"', '`', '{', '}', '|', '^', ';']) {
+    let is_odd = |byte: u8| {
+        matches!(
+            byte,
+            b'<' | b'>' | b'"' | b'`' | b'{' | b'}' | b'|' | b'^' | b';'
+        )
+    };
+    if segment.is_empty() || segment.bytes().any(is_odd) {
         return false;
     }
     let mut rest = segment;

@@ -149,8 +149,6 @@ impl Elements {
     }
 
     fn read_elements(&mut self, window: &[u8], at_end: bool) {
-        #[cfg(target_arch = "x86_64")]
-        let mut scanner = crate::scan::Scanner::new();
         while self.error.is_none() {
             if self.skipping.is_some() {
                 if !self.skip_on(window) {
@@ -182,7 +180,7 @@ impl Elements {
                 (Place::First, b']') | (Place::Between, b']') => self.step(Place::End),
                 (Place::Between, b',') => self.step(Place::Element),
                 #[cfg(target_arch = "x86_64")]
-                (Place::First | Place::Element, b'{') if self.scan(window, &mut scanner) => {}
+                (Place::First | Place::Element, b'{') if self.scan(window) => {}
                 (Place::First | Place::Element, _) => {
                     if !self.read_element(window) {
                         return;
@@ -203,9 +201,9 @@ impl Elements {
 
     /// Reads the records that begin here, as many as are easily read. False when there is none.
     #[cfg(target_arch = "x86_64")]
-    fn scan(&mut self, window: &[u8], scanner: &mut crate::scan::Scanner) -> bool {
+    fn scan(&mut self, window: &[u8]) -> bool {
         let known = self.spans.len();
-        self.read = scanner.scan(window, self.read, &mut self.spans);
+        self.read = crate::scan::scan(window, self.read, &mut self.spans);
         for span in &self.spans[known..] {
             self.record_bytes += u64::from(span.len);
             self.record_count += 1;

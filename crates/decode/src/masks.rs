@@ -3,13 +3,13 @@
 
 #![expect(
     unsafe_code,
-    reason = "a function for AVX2 may be called only where there is AVX2, which the compiler cannot know"
+    reason = "what is for AVX2 may be called only where there is AVX2, which the compiler cannot know"
 )]
 
 use std::arch::x86_64::{
-    _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
-    _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set_epi64x,
-    _mm256_set1_epi8,
+    _mm_clmulepi64_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_min_epu8, _mm_movemask_epi8,
+    _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8, _mm256_cmpeq_epi8, _mm256_min_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi8,
 };
 
 /// Bytes to a block, one for each bit of a mask.
@@ -35,14 +35,50 @@ pub(super) struct Masks {
 /// Brackets differ from braces in this bit alone.
 const BRACE_BIT: u8 = b'{' ^ b'[';
 
-/// Fills in the masks of as many blocks as both have.
-pub(super) fn classify(has_avx2: bool, blocks: &[[u8; BLOCK]], masks: &mut [Masks]) {
-    if has_avx2 && is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor was asked in this very condition.
-        unsafe { classify_avx2(blocks, masks) }
-    } else {
-        // SAFETY: every x86-64 processor has SSE2.
-        unsafe { classify_sse2(blocks, masks) }
+/// What the scan asks of a processor. Both ways give the same answers.
+pub(super) trait Processor: Copy {
+    /// What stands in a block.
+    fn masks(self, block: &[u8; BLOCK]) -> Masks;
+
+    /// Each bit xor-ed with all below it.
+    fn xor_of_lower(self, bits: u64) -> u64;
+}
+
+/// Any x86-64 processor: all have SSE2.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plain;
+
+/// One with AVX2, and with the instructions for bits that are there wherever it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx2(());
+
+/// What is done on a processor.
+pub(super) trait Work {
+    type Output;
+
+    /// Must be inlined, or else it is not compiled for that processor.
+    fn run(self, processor: impl Processor) -> Self::Output;
+}
+
+impl Avx2 {
+    /// Where the processor is one.
+    pub(super) fn detect() -> Option<Self> {
+        let is_one = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("pclmulqdq");
+        is_one.then_some(Self(()))
+    }
+
+    /// Does the work, compiled for such a processor.
+    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,pclmulqdq")]
+        fn run<W: Work>(work: W, processor: Avx2) -> W::Output {
+            work.run(processor)
+        }
+        // SAFETY: there is a value of this type only where the processor was asked, in `detect`.
+        unsafe { run(work, self) }
     }
 }
 
@@ -71,62 +107,86 @@ macro_rules! masks_of {
     }};
 }
 
-#[target_feature(enable = "avx2")]
-fn classify_avx2(blocks: &[[u8; BLOCK]], masks: &mut [Masks]) {
-    macro_rules! mask {
-        ($vectors:ident, $vector:ident => $of:expr) => {{
-            let $vector = $vectors.0;
-            let low = _mm256_movemask_epi8($of) as u32;
-            let $vector = $vectors.1;
-            let high = _mm256_movemask_epi8($of) as u32;
-            u64::from(low) | u64::from(high) << 32
-        }};
-    }
-    for (block, masks) in blocks.iter().zip(masks) {
+impl Processor for Avx2 {
+    #[inline(always)]
+    fn masks(self, block: &[u8; BLOCK]) -> Masks {
+        macro_rules! mask {
+            ($vectors:ident, $vector:ident => $of:expr) => {{
+                let $vector = $vectors.0;
+                let low = _mm256_movemask_epi8($of) as u32;
+                let $vector = $vectors.1;
+                let high = _mm256_movemask_epi8($of) as u32;
+                u64::from(low) | u64::from(high) << 32
+            }};
+        }
         let [a, b, c, d, e, f, g, h] = words(block);
-        let vectors = (_mm256_set_epi64x(d, c, b, a), _mm256_set_epi64x(h, g, f, e));
-        *masks = masks_of!(
-            vectors,
-            mask,
-            _mm256_cmpeq_epi8,
-            _mm256_min_epu8,
-            _mm256_or_si256,
-            _mm256_set1_epi8
-        );
+        // SAFETY: there is a value of this type only where the processor was asked, in `detect`.
+        unsafe {
+            let vectors = (_mm256_set_epi64x(d, c, b, a), _mm256_set_epi64x(h, g, f, e));
+            masks_of!(
+                vectors,
+                mask,
+                _mm256_cmpeq_epi8,
+                _mm256_min_epu8,
+                _mm256_or_si256,
+                _mm256_set1_epi8
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn xor_of_lower(self, bits: u64) -> u64 {
+        // A product without carries by a number of ones alone is just that.
+        // SAFETY: there is a value of this type only where the processor was asked, in `detect`.
+        unsafe {
+            let bits = _mm_set_epi64x(0, bits as i64);
+            _mm_cvtsi128_si64(_mm_clmulepi64_si128::<0>(bits, _mm_set1_epi8(-1))) as u64
+        }
     }
 }
 
-#[target_feature(enable = "sse2")]
-fn classify_sse2(blocks: &[[u8; BLOCK]], masks: &mut [Masks]) {
-    macro_rules! mask {
-        ($vectors:ident, $vector:ident => $of:expr) => {{
-            let $vector = $vectors.0;
-            let a = u64::from(_mm_movemask_epi8($of) as u16);
-            let $vector = $vectors.1;
-            let b = u64::from(_mm_movemask_epi8($of) as u16);
-            let $vector = $vectors.2;
-            let c = u64::from(_mm_movemask_epi8($of) as u16);
-            let $vector = $vectors.3;
-            let d = u64::from(_mm_movemask_epi8($of) as u16);
-            a | b << 16 | c << 32 | d << 48
-        }};
-    }
-    for (block, masks) in blocks.iter().zip(masks) {
+impl Processor for Plain {
+    #[inline(always)]
+    fn masks(self, block: &[u8; BLOCK]) -> Masks {
+        macro_rules! mask {
+            ($vectors:ident, $vector:ident => $of:expr) => {{
+                let $vector = $vectors.0;
+                let a = u64::from(_mm_movemask_epi8($of) as u16);
+                let $vector = $vectors.1;
+                let b = u64::from(_mm_movemask_epi8($of) as u16);
+                let $vector = $vectors.2;
+                let c = u64::from(_mm_movemask_epi8($of) as u16);
+                let $vector = $vectors.3;
+                let d = u64::from(_mm_movemask_epi8($of) as u16);
+                a | b << 16 | c << 32 | d << 48
+            }};
+        }
         let [a, b, c, d, e, f, g, h] = words(block);
-        let vectors = (
-            _mm_set_epi64x(b, a),
-            _mm_set_epi64x(d, c),
-            _mm_set_epi64x(f, e),
-            _mm_set_epi64x(h, g),
-        );
-        *masks = masks_of!(
-            vectors,
-            mask,
-            _mm_cmpeq_epi8,
-            _mm_min_epu8,
-            _mm_or_si128,
-            _mm_set1_epi8
-        );
+        // SAFETY: every x86-64 processor has SSE2.
+        unsafe {
+            let vectors = (
+                _mm_set_epi64x(b, a),
+                _mm_set_epi64x(d, c),
+                _mm_set_epi64x(f, e),
+                _mm_set_epi64x(h, g),
+            );
+            masks_of!(
+                vectors,
+                mask,
+                _mm_cmpeq_epi8,
+                _mm_min_epu8,
+                _mm_or_si128,
+                _mm_set1_epi8
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn xor_of_lower(self, mut bits: u64) -> u64 {
+        for shift in [1, 2, 4, 8, 16, 32] {
+            bits ^= bits << shift;
+        }
+        bits
     }
 }
 
@@ -180,23 +240,35 @@ mod tests {
         }
     }
 
+    struct Block<'a>(&'a [u8; BLOCK]);
+
+    impl Work for Block<'_> {
+        type Output = (Masks, u64);
+
+        #[inline(always)]
+        fn run(self, processor: impl Processor) -> (Masks, u64) {
+            let masks = processor.masks(self.0);
+            (masks, processor.xor_of_lower(masks.quote | masks.high))
+        }
+    }
+
     #[test]
     fn every_byte_at_every_place_is_classified_alike_by_every_processor() {
         for byte in 0..=u8::MAX {
             for other in [b'a', b'"', 0xff] {
-                // One block for each place.
-                let blocks: Vec<[u8; BLOCK]> = (0..BLOCK)
-                    .map(|at| {
-                        let mut block = [other; BLOCK];
-                        block[at] = byte;
-                        block
-                    })
-                    .collect();
-                let expected: Vec<Masks> = blocks.iter().map(slowly).collect();
-                for has_avx2 in [true, false] {
-                    let mut masks = vec![Masks::default(); BLOCK];
-                    classify(has_avx2, &blocks, &mut masks);
-                    assert_eq!(masks, expected, "{byte} among {other}, AVX2: {has_avx2}");
+                for at in 0..BLOCK {
+                    let mut block = [other; BLOCK];
+                    block[at] = byte;
+                    let masks = slowly(&block);
+                    let ones = masks.quote | masks.high;
+                    let odd = |at: u32| (ones << (63 - at)).count_ones() % 2;
+                    let xor = (0..64).fold(0, |xor, at| xor | u64::from(odd(at)) << at);
+                    let expected = (masks, xor);
+                    assert_eq!(Block(&block).run(Plain), expected, "{byte} among {other}");
+                    if let Some(avx2) = Avx2::detect() {
+                        let found = avx2.run(Block(&block));
+                        assert_eq!(found, expected, "{byte} among {other}, AVX2");
+                    }
                 }
             }
         }

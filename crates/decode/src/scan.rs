@@ -13,188 +13,175 @@
 mod tests;
 
 use crate::json::plain_len;
-use crate::masks::{BLOCK, Masks, classify};
+use crate::masks::{Avx2, BLOCK, Masks, Plain, Processor, Work};
 use crate::{FieldSpan, RecordSpan};
-
-/// Blocks that are classified at once: enough to make a call worth it, few enough to be at hand when they are looked at.
-const CHUNK: usize = 32;
 
 /// How deep a record may nest here: the stack is one word.
 const MAX_DEPTH: u32 = 64;
 
-/// Finds records in one text, which must not change while it does.
-pub(super) struct Scanner {
-    masks: [Masks; CHUNK],
-    /// The number of the first block in `masks`, and how many follow.
-    first: usize,
-    count: usize,
-    has_avx2: bool,
+/// Puts the records that begin at `start`, a `{`, into `spans`, for as long as there is nothing but a comma between them.
+/// Where the last of them ends; `start` if there is none.
+pub(super) fn scan(text: &[u8], start: usize, spans: &mut Vec<RecordSpan>) -> usize {
+    let scan = Scan { text, start, spans };
+    match Avx2::detect() {
+        Some(avx2) => avx2.run(scan),
+        None => scan.run(Plain),
+    }
 }
 
-impl Scanner {
-    pub(super) fn new() -> Self {
-        Self {
-            masks: [Masks::default(); CHUNK],
-            first: 0,
-            count: 0,
-            has_avx2: is_x86_feature_detected!("avx2"),
-        }
-    }
+struct Scan<'a> {
+    text: &'a [u8],
+    start: usize,
+    spans: &'a mut Vec<RecordSpan>,
+}
 
-    /// Puts the records that begin at `start`, a `{`, into `spans`, for as long as there is nothing but a comma between
-    /// them. Where the last of them ends; `start` if there is none.
-    pub(super) fn scan(&mut self, text: &[u8], start: usize, spans: &mut Vec<RecordSpan>) -> usize {
-        let mut next = start;
-        let mut end = start;
-        while let Some(span) = self.record(text, next) {
+impl Work for Scan<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self, processor: impl Processor) -> usize {
+        let (mut next, mut end) = (self.start, self.start);
+        while let Some(span) = record(processor, self.text, next) {
             end = next + span.len as usize;
-            spans.push(span);
-            if text.get(end..end + 2) != Some(b",{") {
+            self.spans.push(span);
+            if self.text.get(end..end + 2) != Some(b",{") {
                 break;
             }
             next = end + 1;
         }
         end
     }
+}
 
-    fn record(&mut self, text: &[u8], start: usize) -> Option<RecordSpan> {
-        let mut span = RecordSpan {
-            start: u32::try_from(start).ok()?,
-            len: 0,
-            id: FieldSpan::default(),
-            creation_time: FieldSpan::default(),
-            record_type: None,
-            is_compact: true,
-        };
-        let mut before = Before::default();
-        let mut nesting = Nesting::default();
-        let mut is_ascii = true;
-        let mut number = start / BLOCK;
-        // The bits that are the record's; behind its first byte, those that must keep the rules.
-        let mut own = u64::MAX << (start % BLOCK);
-        let mut ruled = own & own << 1;
-        loop {
-            let masks = self.block(text, number)?;
-            let base = number * BLOCK;
-            let mut bad = masks.control;
+/// What stands in a block of the text. Nothing where the text has ended.
+#[inline(always)]
+fn block(processor: impl Processor, text: &[u8], base: usize) -> Option<Masks> {
+    let last;
+    let block = match text.get(base..).and_then(|rest| rest.first_chunk()) {
+        Some(block) => block,
+        None => {
+            last = last_block(text, base)?;
+            &last
+        }
+    };
+    Some(processor.masks(block))
+}
 
-            let mut escaped = 0;
-            if masks.backslash & own | before.escape != 0 {
-                escaped = before.escaped(masks.backslash & own);
-                for at in Bits(escaped & own) {
-                    if !is_escape(text, base + at) {
-                        bad |= 1 << at;
-                    }
-                }
-            }
-            let quote = masks.quote & own & !escaped;
-            // From the opening quote on, without the closing one.
-            let string = before.within(quote);
-            let (string_start, string_end) = (quote & string, quote & !string);
-            let outside = own & !(string | quote);
-            let colon = masks.colon & outside;
-            let comma = masks.comma & outside;
-            let open = masks.open & outside;
-            let close = masks.close & outside;
-            // Numbers and literals, and whatever else does not belong there.
-            let scalar = outside & !(colon | comma | open | close);
+/// A block that the text ends in, filled up with zeros, which are in no record.
+#[cold]
+fn last_block(text: &[u8], base: usize) -> Option<[u8; BLOCK]> {
+    let rest = text.get(base..).filter(|rest| !rest.is_empty())?;
+    let mut last = [0; BLOCK];
+    last.get_mut(..rest.len())?.copy_from_slice(rest);
+    Some(last)
+}
 
-            let behind_open = shifted(open, &mut before.open);
-            let behind_comma = shifted(comma, &mut before.comma);
-            let behind_colon = shifted(colon, &mut before.colon);
-            let behind_value = shifted(string_end | scalar | close, &mut before.value);
-            let scalar_start = scalar & !shifted(scalar, &mut before.scalar);
-            for at in Bits(scalar_start) {
-                if !is_scalar(text, base + at) {
+/// The record that begins at `start`.
+#[inline(always)]
+fn record(processor: impl Processor, text: &[u8], start: usize) -> Option<RecordSpan> {
+    let mut span = RecordSpan {
+        start: u32::try_from(start).ok()?,
+        len: 0,
+        id: FieldSpan::default(),
+        creation_time: FieldSpan::default(),
+        record_type: None,
+        is_compact: true,
+    };
+    let mut before = Before::default();
+    let mut nesting = Nesting::default();
+    let mut is_ascii = true;
+    let mut base = start / BLOCK * BLOCK;
+    // The bits that are the record's; behind its first byte, those that must keep the rules.
+    let mut own = u64::MAX << (start % BLOCK);
+    let mut ruled = own & own << 1;
+    loop {
+        let masks = block(processor, text, base)?;
+        let mut bad = masks.control;
+
+        let mut escaped = 0;
+        if masks.backslash & own | before.escape != 0 {
+            escaped = before.escaped(masks.backslash & own);
+            for at in Bits(escaped & own & !(masks.quote | masks.backslash)) {
+                if !is_escape(text, base + at) {
                     bad |= 1 << at;
                 }
             }
-            // Strings that may be a member's name, for all that stands before them.
-            let name_start = string_start & (behind_open | behind_comma);
-            let name_end = through(string, name_start, &mut before.name) & string_end;
-            let behind_name = shifted(name_end, &mut before.name_end);
+        }
+        let quote = masks.quote & own & !escaped;
+        // From the opening quote on, without the closing one.
+        let string = before.within(processor, quote);
+        let (string_start, string_end) = (quote & string, quote & !string);
+        let outside = own & !(string | quote);
+        let colon = masks.colon & outside;
+        let comma = masks.comma & outside;
+        let open = masks.open & outside;
+        let close = masks.close & outside;
+        // Numbers and literals, and whatever else does not belong there.
+        let scalar = outside & !(colon | comma | open | close);
 
-            bad |= (string_start | open | scalar_start)
-                & !(behind_open | behind_comma | behind_colon)
-                | comma & !behind_value
-                | close & !(behind_value | behind_open)
-                | colon & !behind_name;
-            bad &= ruled;
-            // A value that is no member's: its container is an array, as a colon's is an object.
-            let in_array =
-                (open | scalar_start) & (behind_open | behind_comma) | behind_name & !colon;
+        let behind_open = shifted(open, &mut before.open);
+        let behind_comma = shifted(comma, &mut before.comma);
+        let behind_colon = shifted(colon, &mut before.colon);
+        let behind_value = shifted(string_end | scalar | close, &mut before.value);
+        let scalar_start = scalar & !shifted(scalar, &mut before.scalar);
+        for at in Bits(scalar_start) {
+            if !is_scalar(text, base + at) {
+                bad |= 1 << at;
+            }
+        }
+        // Strings that may be a member's name, for all that stands before them.
+        let name_start = string_start & (behind_open | behind_comma);
+        let name_end = through(string, name_start, &mut before.name) & string_end;
+        let behind_name = shifted(name_end, &mut before.name_end);
 
-            let mut rest = own;
-            for at in Bits(open | close) {
-                let bit = 1 << at;
-                let upto = bit | (bit - 1);
-                let stretch = rest & upto;
-                rest &= !upto;
-                bad |= stretch & nesting.misplaced(in_array, colon);
-                if nesting.depth == 1 {
-                    read_fields(text, start, base, colon & stretch, &mut span)?;
-                }
-                let is_object = is_brace(*text.get(base + at)?);
-                if open & bit != 0 {
-                    nesting.enter(is_object)?;
-                } else {
-                    nesting.leave(is_object)?;
-                    if nesting.depth == 0 {
-                        is_ascii &= masks.high & own & upto == 0;
-                        if bad & upto != 0 {
-                            return None;
-                        }
-                        let text = text.get(start..=base + at)?;
-                        if !is_ascii && simdutf8::basic::from_utf8(text).is_err() {
-                            return None;
-                        }
-                        span.len = u32::try_from(text.len()).ok()?;
-                        return Some(span);
-                    }
-                }
-            }
-            bad |= rest & nesting.misplaced(in_array, colon);
-            if bad != 0 {
-                return None;
-            }
+        bad |= (string_start | open | scalar_start) & !(behind_open | behind_comma | behind_colon)
+            | comma & !behind_value
+            | close & !(behind_value | behind_open)
+            | colon & !behind_name;
+        bad &= ruled;
+        // A value that is no member's: its container is an array, as a colon's is an object.
+        let in_array = (open | scalar_start) & (behind_open | behind_comma) | behind_name & !colon;
+
+        let mut rest = own;
+        for at in Bits(open | close) {
+            let bit = 1 << at;
+            let upto = bit | (bit - 1);
+            let stretch = rest & upto;
+            rest &= !upto;
+            bad |= stretch & nesting.misplaced(in_array, colon);
             if nesting.depth == 1 {
-                read_fields(text, start, base, colon & rest, &mut span)?;
+                read_fields(text, start, base, colon & stretch, &mut span)?;
             }
-            is_ascii &= masks.high & own == 0;
-            number += 1;
-            own = u64::MAX;
-            ruled = u64::MAX;
-        }
-    }
-
-    #[inline]
-    fn block(&mut self, text: &[u8], number: usize) -> Option<Masks> {
-        if let Some(masks) = self.masks[..self.count].get(number.wrapping_sub(self.first)) {
-            return Some(*masks);
-        }
-        self.classify(text, number)
-    }
-
-    /// Classifies from this block on. Nothing where the text has ended.
-    #[inline(never)]
-    fn classify(&mut self, text: &[u8], number: usize) -> Option<Masks> {
-        let rest = text.get(number * BLOCK..)?;
-        let (blocks, tail) = rest.as_chunks::<BLOCK>();
-        self.first = number;
-        if blocks.is_empty() {
-            if tail.is_empty() {
-                return None;
+            let is_object = is_brace(*text.get(base + at)?);
+            if open & bit != 0 {
+                nesting.enter(is_object)?;
+            } else {
+                nesting.leave(is_object)?;
+                if nesting.depth == 0 {
+                    is_ascii &= masks.high & own & upto == 0;
+                    if bad & upto != 0 {
+                        return None;
+                    }
+                    let text = text.get(start..=base + at)?;
+                    if !is_ascii && simdutf8::basic::from_utf8(text).is_err() {
+                        return None;
+                    }
+                    span.len = u32::try_from(text.len()).ok()?;
+                    return Some(span);
+                }
             }
-            // Filled up with zeros, which are in no record.
-            let mut last = [0; BLOCK];
-            last[..tail.len()].copy_from_slice(tail);
-            classify(self.has_avx2, &[last], &mut self.masks);
-            self.count = 1;
-        } else {
-            classify(self.has_avx2, blocks, &mut self.masks);
-            self.count = blocks.len().min(CHUNK);
         }
-        Some(self.masks[0])
+        bad |= rest & nesting.misplaced(in_array, colon);
+        if bad != 0 {
+            return None;
+        }
+        if nesting.depth == 1 {
+            read_fields(text, start, base, colon & rest, &mut span)?;
+        }
+        is_ascii &= masks.high & own == 0;
+        base += BLOCK;
+        own = u64::MAX;
+        ruled = u64::MAX;
     }
 }
 
@@ -228,12 +215,9 @@ impl Before {
     }
 
     /// Which bytes are within strings, given the quotes that begin and end them.
-    fn within(&mut self, quote: u64) -> u64 {
-        let mut string = quote;
-        for shift in [1, 2, 4, 8, 16, 32] {
-            string ^= string << shift;
-        }
-        string ^= self.string;
+    #[inline(always)]
+    fn within(&mut self, processor: impl Processor, quote: u64) -> u64 {
+        let string = processor.xor_of_lower(quote) ^ self.string;
         self.string = 0_u64.wrapping_sub(string >> 63);
         string
     }
@@ -370,7 +354,7 @@ fn digits_end(text: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Reads the fields that these colons, of a record's own members, are before. Nothing when it would take a closer look.
-#[inline]
+#[inline(always)]
 fn read_fields(
     text: &[u8],
     start: usize,
@@ -378,18 +362,24 @@ fn read_fields(
     colons: u64,
     span: &mut RecordSpan,
 ) -> Option<()> {
+    const ID: u32 = u32::from_le_bytes(*b"\"Id\"");
+    const TIME: u32 = u32::from_le_bytes(*b"ime\"");
+    const TYPE: u32 = u32::from_le_bytes(*b"ype\"");
     for at in Bits(colons) {
         let at = base + at;
         let before = text.get(start..at)?;
         // Four bytes tell nearly all names apart from these.
-        match before.last_chunk::<4>() {
-            Some(b"\"Id\"") if ends_with_name(before, b"\"Id\"") => {
+        let Some(end) = before.last_chunk() else {
+            continue;
+        };
+        match u32::from_le_bytes(*end) {
+            ID if ends_with_name(before, b"\"Id\"") => {
                 span.id = string_at(text, start, at + 1)?;
             }
-            Some(b"ime\"") if ends_with_name(before, b"\"CreationTime\"") => {
+            TIME if ends_with_name(before, b"\"CreationTime\"") => {
                 span.creation_time = string_at(text, start, at + 1)?;
             }
-            Some(b"ype\"") if ends_with_name(before, b"\"RecordType\"") => {
+            TYPE if ends_with_name(before, b"\"RecordType\"") => {
                 span.record_type = whole_number_at(text, at + 1)?;
             }
             _ => {}
@@ -406,6 +396,7 @@ fn ends_with_name(before: &[u8], name: &[u8]) -> bool {
 }
 
 /// The string at `at`, or none where another kind of value is.
+#[inline(never)]
 fn string_at(text: &[u8], start: usize, at: usize) -> Option<FieldSpan> {
     if *text.get(at)? != b'"' {
         return Some(FieldSpan::default());
@@ -426,6 +417,7 @@ fn string_at(text: &[u8], start: usize, at: usize) -> Option<FieldSpan> {
 }
 
 /// The whole number at `at`, or none where another kind of value is.
+#[inline(never)]
 fn whole_number_at(text: &[u8], at: usize) -> Option<Option<i64>> {
     let rest = text.get(at..)?;
     if !matches!(rest.first()?, b'-' | b'0'..=b'9') {

@@ -345,6 +345,14 @@ fn inflate_whole(headers: &http::HeaderMap, body: Bytes) -> Result<Bytes, crate:
     if !is_gzip(headers) {
         return Ok(body);
     }
+    let claimed = decode::inflate::claimed_bytes(&body).filter(|bytes| *bytes <= MAX_REPLY_BYTES);
+    if let Some(bytes) = claimed {
+        let mut plain = vec![0; bytes];
+        if decode::inflate::inflate_whole(&body, &mut plain) {
+            return Ok(plain.into());
+        }
+    }
+    // What is unusual or damaged.
     let mut plain = Vec::new();
     let mut inflater =
         flate2::bufread::MultiGzDecoder::new(&body[..]).take(MAX_REPLY_BYTES as u64 + 1);

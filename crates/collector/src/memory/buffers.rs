@@ -15,6 +15,10 @@ const KEPT_UP_TO_BYTES: usize = 1024 * 1024;
 /// For all of them. With more, next to nothing is asked of the system, and a busy process holds some MiB more.
 const MAX_KEPT_BYTES: usize = 5 * 1024 * 1024;
 
+/// What is kept of it though others hold the room: a batch's worth. Its buffers are given back before their room is, and who
+/// waits for that room takes them up. Without this a busy process would ask the system for all of its memory over and over.
+const AT_HAND_BYTES: usize = 4 * 1024 * 1024;
+
 /// How long a buffer for `bytes` is: a quarter longer at most, so that few sizes serve all.
 pub(super) fn size_for(bytes: usize) -> usize {
     if bytes < KEPT_FROM_BYTES {
@@ -27,7 +31,7 @@ pub(super) fn size_for(bytes: usize) -> usize {
 /// What is kept, filled with whatever was in it last. What was given back first goes first.
 ///
 /// All of it together is no more than the room that nobody holds either, so that with what is in use it is no more than
-/// there may be in use.
+/// there may be in use: but for [`AT_HAND_BYTES`], which go as soon as somebody asks for a size that is not among them.
 #[derive(Debug)]
 pub(super) struct Buffers {
     stores: [Arc<Semaphore>; 2],
@@ -52,50 +56,82 @@ impl Buffers {
     /// A buffer of [`size_for`] these bytes.
     pub(super) fn take(&self, bytes: usize) -> Vec<u8> {
         let size = size_for(bytes);
+        match self.find(size) {
+            Some(mut buffer) => {
+                buffer.resize(size, 0);
+                buffer
+            }
+            None => vec![0; size],
+        }
+    }
+
+    /// These bytes in a buffer of the size that fits them.
+    pub(super) fn copy(&self, bytes: &[u8]) -> Vec<u8> {
+        let size = size_for(bytes.len());
+        // Nothing need be in it, so nobody writes zeros first.
+        let mut buffer = match self.find(size) {
+            Some(mut buffer) => {
+                buffer.clear();
+                buffer
+            }
+            None => Vec::with_capacity(size),
+        };
+        buffer.extend_from_slice(bytes);
+        buffer
+    }
+
+    /// One that is kept, of this size.
+    fn find(&self, size: usize) -> Option<Vec<u8>> {
         if size < KEPT_FROM_BYTES {
-            return vec![0; size];
+            return None;
         }
         let mut kept = self.lock();
-        let found = kept.buffers.iter().rposition(|kept| kept.len() == size);
-        if let Some(buffer) = found.and_then(|at| kept.buffers.remove(at)) {
-            kept.bytes -= size;
-            return buffer;
-        }
-        // What is of other sizes makes room for it.
-        let outdated = self.outdated(&mut kept);
+        let found = kept
+            .buffers
+            .iter()
+            .rposition(|kept| kept.capacity() == size);
+        let found = found.and_then(|at| kept.buffers.remove(at));
+        let outdated = match &found {
+            Some(_) => {
+                kept.bytes -= size;
+                Vec::new()
+            }
+            // What is of other sizes makes room for it.
+            None => self.outdated(&mut kept, 0),
+        };
         drop(kept);
         drop(outdated);
-        vec![0; size]
+        found
     }
 
     /// Keeps a buffer, when it is one of ours.
-    pub(super) fn keep(&self, mut buffer: Vec<u8>) {
+    pub(super) fn keep(&self, buffer: Vec<u8>) {
         let size = buffer.capacity();
         if !(KEPT_FROM_BYTES..=KEPT_UP_TO_BYTES).contains(&size) || size != size_for(size) {
             return;
         }
-        buffer.resize(size, 0);
         let mut kept = self.lock();
         kept.bytes += size;
         kept.buffers.push_back(buffer);
-        let outdated = self.outdated(&mut kept);
+        let outdated = self.outdated(&mut kept, AT_HAND_BYTES);
         // Given back to the system while nobody waits here.
         drop(kept);
         drop(outdated);
     }
 
-    fn outdated(&self, kept: &mut Kept) -> Vec<Vec<u8>> {
+    /// What is more than the room that nobody holds, and so many bytes besides.
+    fn outdated(&self, kept: &mut Kept, besides: usize) -> Vec<Vec<u8>> {
         let free_units: usize = self
             .stores
             .iter()
             .map(|store| store.available_permits())
             .sum();
         let mut outdated = Vec::new();
-        let most_bytes = MAX_KEPT_BYTES.min(free_units * UNIT_BYTES);
+        let most_bytes = MAX_KEPT_BYTES.min(free_units * UNIT_BYTES + besides);
         while kept.bytes > most_bytes
             && let Some(oldest) = kept.buffers.pop_front()
         {
-            kept.bytes -= oldest.len();
+            kept.bytes -= oldest.capacity();
             outdated.push(oldest);
         }
         outdated
@@ -153,9 +189,11 @@ mod tests {
         for _ in 0..100 {
             buffers.keep(vec![0; 512 * 1024]);
         }
-        assert_eq!(buffers.count(), 8, "as many as there is room for");
+        assert_eq!(buffers.count(), 10, "as many as are kept at most");
         buffers.keep(vec![0; 64 * 1024]);
-        assert_eq!(buffers.count(), 8, "the oldest made room");
+        assert_eq!(buffers.count(), 10, "the oldest made room");
+        drop(buffers.take(40_000));
+        assert_eq!(buffers.count(), 8, "there is room for so many");
         let held = store.try_acquire_many(2048).unwrap();
         drop(buffers.take(40_000));
         assert_eq!(buffers.count(), 4, "the room is held by others");

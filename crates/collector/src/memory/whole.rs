@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::buffers::{Buffers, size_for};
+use super::buffers::size_for;
 use super::{Memory, Reader, Room, first_bytes, part_bytes, units_of};
 
 /// Texts longer than a part that are inflated at a time: one for each core of a small machine.
@@ -180,14 +180,4 @@ impl Reader {
 pub(super) fn is_wasteful(buffer: &Vec<u8>, bytes: usize) -> bool {
     // One byte more was asked for where a full buffer would say that it does not suffice.
     buffer.capacity() > size_for(bytes + 1)
-}
-
-impl Buffers {
-    /// These bytes in a buffer of the size that fits them.
-    pub(super) fn copy(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut buffer = self.take(bytes.len());
-        buffer.truncate(bytes.len());
-        buffer.copy_from_slice(bytes);
-        buffer
-    }
 }

@@ -38,6 +38,8 @@ pub struct BlobPart {
     /// The blob's bytes, save that behind a record stands a line feed.
     text: Vec<u8>,
     spans: Vec<RecordSpan>,
+    /// All records are lines as they lie, one directly behind the other.
+    are_lines: bool,
     /// Held until the last sink lets go of the part: this is what bounds memory.
     memory: Option<Room>,
 }
@@ -59,11 +61,15 @@ impl BlobPart {
         };
         // What stands between records is nobody's: with a line feed in place of each comma they are lines where they lie.
         let mut starts = part.spans.iter().skip(1).map(|span| span.start as usize);
+        let mut are_lines = true;
         for span in &part.spans {
             let end = span.start as usize + span.len as usize;
-            let behind = end..starts.next().unwrap_or(part.text.len());
-            if let Some(behind) = part.text.get_mut(behind).and_then(<[u8]>::first_mut) {
-                *behind = b'\n';
+            let next = starts.next();
+            let behind = end..next.unwrap_or(part.text.len());
+            are_lines &= span.is_compact && next.is_none_or(|next| next == end + 1);
+            match part.text.get_mut(behind).and_then(<[u8]>::first_mut) {
+                Some(behind) => *behind = b'\n',
+                None => are_lines = false,
             }
         }
         Self {
@@ -71,6 +77,7 @@ impl BlobPart {
             key,
             text: part.text,
             spans: part.spans,
+            are_lines,
             memory,
         }
     }
@@ -109,6 +116,15 @@ impl BlobPart {
         debug_assert!(std::ptr::eq(record.part, &raw const **self));
         let start = record.span.start as usize;
         Bytes::from_owner(Text(Arc::clone(self))).slice(start..start + record.span.len as usize)
+    }
+
+    /// The records from `from` on as lines where they lie, when all of the part's are. No look is taken at each.
+    fn lines_from(&self, from: usize) -> Option<Lines<'_>> {
+        let (first, last) = (self.spans.get(from)?, self.spans.last()?);
+        self.are_lines.then(|| Lines {
+            part: self,
+            range: first.start as usize..last.start as usize + last.len as usize + 1,
+        })
     }
 
     /// The records from `from` (an index into the part) on.
@@ -346,6 +362,20 @@ impl Batch {
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.parts.iter().map(|part| part.text_bytes()).sum()
+    }
+
+    /// The records still to deliver, in order, as lines that lie together; nothing when some are no lines, or are left out.
+    pub(crate) fn lines(&self) -> Option<Vec<Lines<'_>>> {
+        if !self.left_out.is_empty() {
+            return None;
+        }
+        let mut skip = self.skip;
+        let stretches = self.parts.iter().filter_map(|part| {
+            let from = skip.min(part.record_count());
+            skip -= from;
+            (from < part.record_count()).then(|| part.lines_from(from))
+        });
+        stretches.collect()
     }
 
     /// The records still to deliver, in order.

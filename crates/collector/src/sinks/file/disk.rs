@@ -2,9 +2,11 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Seek, SeekFrom, Write},
+    io,
     path::Path,
 };
+
+use super::direct::Appender;
 
 /// Opens files.
 pub(super) trait Disk: Send + Sync {
@@ -16,9 +18,9 @@ pub(super) trait Disk: Send + Sync {
 pub(super) trait DataFile: Send {
     /// For looking at it only.
     fn file(&self) -> &File;
-    /// Writes all of it at the end that [`DataFile::cut`] or the last append left.
+    /// Takes all of it, for the end that [`DataFile::cut`] or the last append left.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Returns once what was appended survives a loss of power.
+    /// Writes what is not yet written, and returns once what was appended survives a loss of power.
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts the file to `length` bytes; the next append goes there.
     fn cut(&mut self, length: u64) -> io::Result<()>;
@@ -29,31 +31,32 @@ pub(super) struct RealDisk;
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DataFile>> {
-        Ok(Box::new(RealFile(open_private(path)?)))
+        Ok(Box::new(RealFile(Appender::new(open_private(path)?, path))))
     }
 }
 
-struct RealFile(File);
+struct RealFile(Appender);
 
 impl DataFile for RealFile {
     fn file(&self) -> &File {
-        &self.0
+        self.0.file()
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+        self.0.append(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.flush()?;
+        self.0.file().sync_data()
     }
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
         // A file that has this length already is left untouched, times of change included.
-        if self.0.metadata()?.len() != length {
-            self.0.set_len(length)?;
+        if self.0.file().metadata()?.len() != length {
+            self.0.file().set_len(length)?;
         }
-        self.0.seek(SeekFrom::Start(length)).map(drop)
+        self.0.go_to(length)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod archive;
 mod config;
+mod direct;
 mod disk;
 mod encode;
 mod names;

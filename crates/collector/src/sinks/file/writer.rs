@@ -499,24 +499,34 @@ fn write_lines(
         mark.tail.push(bytes);
         io::Result::Ok(())
     };
-    let mut run: Option<Lines<'_>> = None;
-    for record in batch.records() {
-        if run.as_mut().is_some_and(|run| run.extend(&record)) {
-            continue;
+    if let Some(runs) = batch.lines() {
+        for run in runs {
+            push_run(lines, run.text(), &mut append)?;
+            if lines.len() >= CHUNK_BYTES {
+                append(lines)?;
+                lines.clear();
+            }
         }
-        if let Some(run) = std::mem::replace(&mut run, record.line()) {
+    } else {
+        let mut run: Option<Lines<'_>> = None;
+        for record in batch.records() {
+            if run.as_mut().is_some_and(|run| run.extend(&record)) {
+                continue;
+            }
+            if let Some(run) = std::mem::replace(&mut run, record.line()) {
+                push_run(lines, run.text(), &mut append)?;
+            }
+            if run.is_none() {
+                push_line(lines, &record);
+            }
+            if lines.len() >= CHUNK_BYTES {
+                append(lines)?;
+                lines.clear();
+            }
+        }
+        if let Some(run) = run {
             push_run(lines, run.text(), &mut append)?;
         }
-        if run.is_none() {
-            push_line(lines, &record);
-        }
-        if lines.len() >= CHUNK_BYTES {
-            append(lines)?;
-            lines.clear();
-        }
-    }
-    if let Some(run) = run {
-        push_run(lines, run.text(), &mut append)?;
     }
     append(lines)?;
     lines.clear();

@@ -31,7 +31,7 @@ pub(super) fn size_for(bytes: usize) -> usize {
 /// What is kept, filled with whatever was in it last. What was given back first goes first.
 ///
 /// All of it together is no more than the room that nobody holds either, so that with what is in use it is no more than
-/// there may be in use: but for [`AT_HAND_BYTES`], which go as soon as somebody asks for a size that is not among them.
+/// there may be in use: but for [`AT_HAND_BYTES`], of which whoever asks for a size that is not among them has as much go.
 #[derive(Debug)]
 pub(super) struct Buffers {
     stores: [Arc<Semaphore>; 2],
@@ -97,7 +97,7 @@ impl Buffers {
                 Vec::new()
             }
             // What is of other sizes makes room for it.
-            None => self.outdated(&mut kept, 0),
+            None => self.outdated(&mut kept, AT_HAND_BYTES.saturating_sub(size)),
         };
         drop(kept);
         drop(outdated);
@@ -192,11 +192,13 @@ mod tests {
         assert_eq!(buffers.count(), 10, "as many as are kept at most");
         buffers.keep(vec![0; 64 * 1024]);
         assert_eq!(buffers.count(), 10, "the oldest made room");
-        drop(buffers.take(40_000));
-        assert_eq!(buffers.count(), 8, "there is room for so many");
-        let held = store.try_acquire_many(2048).unwrap();
-        drop(buffers.take(40_000));
-        assert_eq!(buffers.count(), 4, "the room is held by others");
+        let held = store.try_acquire_many(4096).unwrap();
+        drop(buffers.take(700_000));
+        assert_eq!(
+            buffers.count(),
+            7,
+            "others hold the room, and one of another size is taken"
+        );
         drop(held);
         buffers.clear();
         assert_eq!(buffers.count(), 0);

@@ -9,6 +9,8 @@ use reqwest::Client;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
+use crate::http::Blobs;
+
 /// Listings asked for at once.
 const LISTINGS_AT_ONCE: usize = 16;
 
@@ -102,6 +104,14 @@ impl Config {
     /// When the file with its CA is not there.
     pub fn client(&self) -> anyhow::Result<Client> {
         super::http::client(&fs::read(&self.tls.ca_file)?)
+    }
+
+    /// The limit's client.
+    ///
+    /// # Errors
+    /// When the file with the simulator's CA is not there.
+    pub fn blobs(&self) -> anyhow::Result<Blobs> {
+        Blobs::new(&fs::read(&self.tls.ca_file)?)
     }
 
     /// Subscribes to everything and lists it, tenant by tenant in their order.

@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use benches::http::Blobs;
 use benches::microsoft::{Config, Listed};
 use benches::{http, process};
 use clap::{Parser, ValueEnum};
 use deflate::{Deflater, Format};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
-use reqwest::Client;
 use reqwest::header::HeaderValue;
 
 /// What one request to Alert Logic may carry, the default of `max_payload_bytes`.
@@ -58,11 +58,10 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
-    let client = config.client()?;
-    let listed = config.list(&client).await?;
+    let listed = config.list(&config.client()?).await?;
     let blobs = interleave(&listed);
     let all = Arc::new(All {
-        client,
+        client: config.blobs()?,
         blobs,
         next: AtomicUsize::new(0),
         work: args.work,
@@ -106,7 +105,7 @@ fn interleave(listed: &[Listed]) -> Vec<(String, HeaderValue)> {
 }
 
 struct All {
-    client: Client,
+    client: Blobs,
     blobs: Vec<(String, HeaderValue)>,
     next: AtomicUsize,
     work: Work,
@@ -117,13 +116,7 @@ struct All {
 impl All {
     async fn work_until_done(self: Arc<Self>) -> anyhow::Result<()> {
         while let Some((uri, bearer)) = self.blobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let request = self
-                .client
-                .get(uri)
-                .header("authorization", bearer)
-                .header("accept-encoding", "gzip");
-            let reply = request.send().await?.error_for_status()?;
-            let gzip = reply.bytes().await?;
+            let gzip = self.client.get(uri, bearer).await?;
             let bench = self.benches().pop();
             let mut bench = match bench {
                 Some(bench) => bench,

@@ -19,6 +19,7 @@ mod original;
 mod packaged_app;
 mod pipes;
 mod places;
+mod proxy;
 mod release;
 mod status;
 mod storm;

@@ -106,6 +106,13 @@ impl Service<Uri> for Way {
             let connecting = self.tcp.call(to);
             return Box::pin(async move { Ok(MaybeHttpsStream::Http(connecting.await?)) });
         };
+        let kind = proxy.uri().scheme_str().unwrap_or_default();
+        if !matches!(kind, "http" | "https") {
+            let what = format!(
+                "the environment names a proxy of the kind `{kind}`; only `http` and `https` are supported"
+            );
+            return Box::pin(std::future::ready(Err(what.into())));
+        }
         let to_proxy = HttpsConnector::from((self.tcp.clone(), Arc::clone(&self.tls)));
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, AGENT);

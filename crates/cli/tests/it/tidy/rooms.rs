@@ -93,8 +93,17 @@ const ROOMS: [Room; 9] = [
     },
     Room {
         knowledge: "opening a connection",
-        is_in: |line| contains_any(line, &["reqwest::", "TcpStream::connect"]),
-        lives_in: &["crates/collector/src/http.rs", "crates/simulator/"],
+        is_in: |line| {
+            contains_any(
+                line,
+                &["reqwest::", "hyper_util::client", "TcpStream::connect"],
+            )
+        },
+        lives_in: &[
+            "crates/collector/src/http.rs",
+            "crates/collector/src/http/",
+            "crates/simulator/",
+        ],
     },
     Room {
         knowledge: "the terminal",

@@ -196,7 +196,7 @@ impl Feed {
     fn with_publisher(&self, uri: &str) -> String {
         let publisher = self.publisher;
         match uri.split_once('?') {
-            None => format!("{uri}?{PUBLISHER}={publisher}"),
+            None => [uri, "?", PUBLISHER, "=", &publisher.to_string()].concat(),
             Some((_, query)) => {
                 let has_publisher = form_urlencoded::parse(query.as_bytes())
                     .any(|(name, _)| name.eq_ignore_ascii_case(PUBLISHER));

@@ -2,6 +2,7 @@
 //! of this module hold no metric names and no label texts.
 
 mod deliveries;
+mod fetches;
 mod labels;
 mod recorder;
 
@@ -20,6 +21,7 @@ use crate::discover::lateness;
 use crate::expiry::Forecast;
 
 pub use deliveries::Deliveries;
+pub use fetches::Fetches;
 pub use labels::{LedgerOperation, RequestKind, RequestOutcome, WebhookOutcome};
 use recorder::Metrics;
 
@@ -368,15 +370,6 @@ pub fn budget_paused(tenant: TenantId, pause: Duration) {
     // In whole seconds, as counters are whole; what Microsoft asks for is in whole seconds.
     counter!(BUDGET_PAUSED_SECONDS_TOTAL, "tenant" => tenant.to_string())
         .increment(pause.as_secs());
-}
-
-/// Notes how long a blob took to fetch, failed attempts excluded.
-pub fn fetched(tenant: TenantId, content_type: ContentType, took: Duration) {
-    let labels = [
-        ("tenant", tenant.to_string()),
-        ("content_type", content_type.to_string()),
-    ];
-    histogram!(FETCH_SECONDS, &labels).record(took.as_secs_f64());
 }
 
 /// Counts a batch that the sink took, whole or (when `is_ok` is false) only its first `record_count` records.

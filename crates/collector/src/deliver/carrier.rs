@@ -19,7 +19,7 @@ use super::settle::Settler;
 use crate::fetch::{self, Outlet, fetch_blob};
 use crate::microsoft::Microsoft;
 use crate::record::BlobPart;
-use crate::telemetry::{self, chain};
+use crate::telemetry::chain;
 use decode::Undecodable;
 
 /// Carries one blob from Microsoft to the lanes.
@@ -72,7 +72,8 @@ impl Carrier {
                 let tag = in_flight.tag();
                 // What comes from the ledger says nothing of Microsoft.
                 if !in_flight.is_stored() {
-                    telemetry::fetched(tag.tenant, tag.content_type, started.elapsed());
+                    let fetches = microsoft.fetches();
+                    fetches.fetched(tag.tenant, tag.content_type, started.elapsed());
                     self.deliverer.pauses.clear(tag.tenant);
                     self.deliverer.live.tenant_ok(tag.tenant);
                 }

@@ -59,8 +59,15 @@ impl Budget {
             Use::Fetching(_) => FETCH_PATIENCE,
             Use::Control | Use::Listing(_) => LISTING_PATIENCE,
         };
-        let give_up_at = Instant::now() + patience;
-        let mut turn = self.state().line.join(of);
+        let now = Instant::now();
+        let give_up_at = now + patience;
+        let mut turn = {
+            let mut state = self.state();
+            if state.goes_at_once(of, now) {
+                return Ok(());
+            }
+            state.line.join(of)
+        };
         loop {
             // Whoever wakes first calls all whose turn has come, itself among them or not.
             let next_at = self.state().call_those_who_are_due(Instant::now());
@@ -127,6 +134,16 @@ impl Budget {
 }
 
 impl State {
+    /// Lets a newcomer send whom nobody is before and nothing holds back.
+    fn goes_at_once(&mut self, of: Use, now: Instant) -> bool {
+        let goes = self.line.is_empty() && self.pace.next_at(now) <= now;
+        if goes {
+            self.line.took_its_turn(of);
+            self.pace.sent(now);
+        }
+        goes
+    }
+
     /// Calls as many as may send now. When the next may.
     fn call_those_who_are_due(&mut self, now: Instant) -> Instant {
         loop {

@@ -21,7 +21,7 @@ pub use self::budget::{Budget, Use};
 use crate::clock::Clock;
 use crate::config::TenantConfig;
 use crate::http::{Body, Transport};
-use crate::telemetry::{self, RequestKind, RequestOutcome};
+use crate::telemetry::{self, Fetches, RequestKind, RequestOutcome};
 use crate::token::{self, TokenSource};
 
 /// Microsoft's lists and errors are kilobytes; a page of listings was never seen over a few megabytes.
@@ -36,6 +36,7 @@ pub struct Microsoft {
     budget: Budget,
     token: TokenSource,
     answers: Answers,
+    fetches: Fetches,
 }
 
 /// Why Microsoft did not give what was asked for.
@@ -80,6 +81,7 @@ impl Microsoft {
             http,
             budget: Budget::new(requests_per_minute),
             answers: Answers::default(),
+            fetches: Fetches::default(),
         }
     }
 
@@ -227,6 +229,11 @@ impl Microsoft {
         &self.answers
     }
 
+    /// What is counted of the blobs that come through this door.
+    pub(crate) fn fetches(&self) -> &Fetches {
+        &self.fetches
+    }
+
     /// Sends a request and reads its whole reply.
     async fn ask(
         &self,
@@ -273,8 +280,10 @@ impl Microsoft {
             if response.status().is_success() {
                 if kind == RequestKind::Blob {
                     self.answers.note(sent_at.elapsed());
+                    self.fetches.answered(self.tenant());
+                } else {
+                    telemetry::request(self.tenant(), kind, RequestOutcome::Ok);
                 }
-                telemetry::request(self.tenant(), kind, RequestOutcome::Ok);
                 return Ok(response);
             }
             let reply = read_refusal(response).await;

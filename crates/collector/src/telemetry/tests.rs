@@ -47,7 +47,7 @@ fn count_everything() {
         true,
     );
     budget_paused(tenant, Duration::from_secs(10));
-    fetched(tenant, content_type, Duration::from_millis(250));
+    Fetches::default().fetched(tenant, content_type, Duration::from_millis(250));
     sink_batch(&sink, true, 20, Duration::from_millis(500));
     sink_batch(&sink, false, 5, Duration::from_millis(500));
     records_left_out(&sink, 2);

@@ -68,14 +68,24 @@ impl Line {
             };
             // Whoever left in this moment is passed over, and has used up no turn.
             if turn.send(()).is_ok() {
-                self.turns += 1;
-                self.last_turn_of_use.insert(next, self.turns);
-                self.last_turn_of_class.insert(next.class(), self.turns);
+                self.took_its_turn(next);
                 return true;
             }
             self.leave_out_those_who_left();
         }
         false
+    }
+
+    /// A request for `of` is sent.
+    pub(super) fn took_its_turn(&mut self, of: Use) {
+        self.turns += 1;
+        self.last_turn_of_use.insert(of, self.turns);
+        self.last_turn_of_class.insert(of.class(), self.turns);
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.values().all(VecDeque::is_empty)
     }
 
     /// The use whose turn is longest ago, of the class whose turn is longest ago.

@@ -1,5 +1,6 @@
 //! The end of a blob's way: delivered, later again, expired, quarantined or released. The only caller of
-//! [`mark_delivered`](ledger::Ledger::mark_delivered).
+//! [`mark_delivered`](ledger::Ledger::mark_delivered); most blobs are delivered along with their last acknowledgement, by the
+//! lane.
 
 mod delivered;
 

@@ -46,7 +46,7 @@ fn walked(text: &[u8]) -> Vec<RecordSpan> {
     spans
 }
 
-/// Scans `text` with and without AVX2, from different places in a block on.
+/// Scans `text` with and without AVX2.
 fn check(text: &[u8]) {
     // The scan is asked where a record may begin, and nowhere else.
     if text.first() != Some(&b'{') {
@@ -57,20 +57,15 @@ fn check(text: &[u8]) {
         let mut shifted = vec![b' '; lead];
         shifted.extend_from_slice(text);
         let mut spans = Vec::new();
-        let scan = Scan {
-            text: &shifted,
-            start: lead,
-            spans: &mut spans,
-        };
         let end = match Avx2::detect().filter(|_| !is_plain) {
-            Some(avx2) => avx2.run(scan),
-            None => scan.run(Plain),
+            Some(avx2) => scan_on(avx2, &shifted, lead, &mut spans),
+            None => scan_on(Plain, &shifted, lead, &mut spans),
         };
         for span in &mut spans {
             span.start -= lead as u32;
         }
         let readable = String::from_utf8_lossy(text);
-        assert_eq!(spans, expected, "{lead} bytes into a block: {readable}");
+        assert_eq!(spans, expected, "{lead} bytes before: {readable}");
         let last = expected.last();
         assert_eq!(
             end - lead,
@@ -78,6 +73,12 @@ fn check(text: &[u8]) {
             "{readable}"
         );
     }
+}
+
+/// A record of so many bytes and a comma, and then the text.
+fn behind_bytes(count: usize, text: &[u8]) -> Vec<u8> {
+    let record = format!(r#"{{"Id":"{}"}},"#, "x".repeat(count.saturating_sub(10)));
+    [record.as_bytes(), text].concat()
 }
 
 #[test]
@@ -117,13 +118,52 @@ fn a_record_with_any_byte_changed_is_what_the_walk_says() {
 }
 
 #[test]
+fn a_record_over_the_border_of_two_chunks_is_what_the_walk_says() {
+    for record in RECORDS {
+        for at in 0..=record.len() {
+            check(&behind_bytes(CHUNK - at, record.as_bytes()));
+            check(&behind_bytes(CHUNK - at, &record.as_bytes()[..at]));
+        }
+    }
+}
+
+#[test]
+fn a_character_over_the_border_of_two_chunks_is_whole_or_none() {
+    for character in ["é", "日", "😀"] {
+        let bytes = character.as_bytes();
+        let stray = [bytes, &[0xa9]].concat();
+        for part in [bytes, &bytes[..1], &bytes[1..], &stray, &[0xa9]] {
+            for at in 0..8 {
+                for ascii in ["", "a"] {
+                    let text = [br#"{"Id":""#, ascii.as_bytes(), part, br#"b","x":1},{}"#];
+                    check(&behind_bytes(CHUNK - 8 - at, &text.concat()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_of_any_length_ends_where_it_ends() {
+    for len in (0..200).chain(CHUNK - 70..CHUNK + 70) {
+        let name = "n".repeat(len);
+        for before in [0, 11, 50] {
+            let text = format!(r#"{{"{name}":{{"{name}":["{name}"]}},"Id":"{name}"}}"#);
+            check(&behind_bytes(before, text.as_bytes()));
+            let text = format!(r#"{{"{name}":{{"{name}"}}}}"#);
+            check(&behind_bytes(before, text.as_bytes()));
+        }
+    }
+}
+
+#[test]
 fn what_nests_too_deep_for_the_scan_is_left_to_the_walk() {
-    for depth in [62, 63, 64, 65, 127, 128, 129] {
+    for depth in [59, 60, 61, 62, 63, 64, 65, 127, 128, 129, 5_000] {
         let text = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         let mut spans = Vec::new();
         scan(text.as_bytes(), 0, &mut spans);
-        assert_eq!(spans.len(), usize::from(depth < 64), "{depth}");
-        if depth < 64 {
+        assert_eq!(spans.len(), usize::from(depth < 61), "{depth}");
+        if depth < 61 {
             check(text.as_bytes());
         }
     }
@@ -138,6 +178,7 @@ proptest! {
     #[test]
     fn the_scan_and_the_walk_agree_on_what_is_nearly_a_record(
         record in 0..RECORDS.len(),
+        before in prop::sample::select(vec![0, 40, 1_800, 1_950, 2_040]),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..3, prop::sample::select(&b"{}[]\",:\\ \n01-.eatufn\x00\x1f\x80\xff"[..])), 1..4),
     ) {
         let mut text = RECORDS[record].as_bytes().to_vec();
@@ -151,6 +192,6 @@ proptest! {
             }
         }
         text.extend_from_slice(b",{}");
-        check(&text);
+        check(&if before > 0 { behind_bytes(before, &text) } else { text });
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! One thread writes and one reads, each with its own connection, so that a status page never waits for a commit nor
 //! a commit for it. Every write goes through the writer thread, which commits whatever waits in one go
-//! (`writer`): the sync to disk is what a commit costs, and many operations share one.
+//! (`writer`): the sync to disk is what a commit costs, and many operations share one. A third, once there is enough of it,
+//! folds the log back into the file (`folding`).
 
 mod beside;
 mod books;
@@ -11,6 +12,7 @@ mod counted;
 mod coverage;
 mod discover;
 mod failure;
+mod folding;
 mod inline;
 mod leasing;
 mod listed;
@@ -43,6 +45,7 @@ use crate::{
 
 use books::Books;
 use failure::Failure;
+use folding::Folding;
 use reader::Reader;
 use writer::Writer;
 
@@ -73,9 +76,10 @@ impl SqliteLedger {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let lock = open::take_lock(path)?;
-        let connection = open::for_writing(path)?;
+        let mut connection = open::for_writing(path)?;
+        let folding = Folding::watch(&mut connection, path)?;
         let reader = Reader::start(open::for_reading(path)?)?;
-        let writer = Writer::start(Books::open(connection)?)?;
+        let writer = Writer::start(Books::open(connection)?, Some(folding))?;
         Ok(Self {
             reader,
             writer: Some(writer),

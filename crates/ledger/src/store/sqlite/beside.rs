@@ -30,7 +30,7 @@ impl SqliteLedger {
         let path = path.as_ref();
         let connection = open::for_writing_beside(path)?;
         let reader = Reader::start(open::for_reading(path)?)?;
-        let writer = Writer::start(Books::beside(connection))?;
+        let writer = Writer::start(Books::beside(connection), None)?;
         Ok(Self {
             reader,
             writer: Some(writer),

@@ -42,7 +42,7 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection, Error> {
         .map_err(|error| unavailable("creating the file", error))?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // FULL and not NORMAL: in WAL mode NORMAL syncs only at checkpoints, and a power cut would take back commits
-    // that have been answered. The log is checkpointed every 16 MB instead of every 4, to sync the file less often.
+    // that have been answered. When the log is folded back into the file is decided in `folding`.
     // No mmap: a failing disk must give an error, not a signal.
     connection
         .execute_batch(
@@ -50,7 +50,6 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection, Error> {
              PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
              PRAGMA mmap_size = 0;
-             PRAGMA wal_autocheckpoint = 4000;
              PRAGMA journal_size_limit = 67108864;
              PRAGMA cache_size = -8000;
              PRAGMA temp_store = MEMORY;",
@@ -70,6 +69,17 @@ pub(super) fn for_writing_beside(path: &Path) -> Result<Connection, Error> {
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;",
         )
         .map_err(|error| meaning(error, "setting up the database"))?;
+    Ok(connection)
+}
+
+/// A connection that only folds the log back, to a file that the writer has open.
+pub(super) fn for_folding(path: &Path) -> Result<Connection, Error> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA mmap_size = 0; PRAGMA cache_size = -64;")
+        .map_err(|error| meaning(error, "setting up the database"))?;
+    // Only who has read knows that there is a log.
+    schema::check_current(&connection)?;
     Ok(connection)
 }
 

@@ -13,6 +13,7 @@ use crate::Error;
 
 use super::books::Books;
 use super::failure::Failure;
+use super::folding::Folding;
 use super::inline::Inline;
 
 /// How many operations may wait. Whoever comes later waits to hand over, which is how a slow disk reaches the
@@ -36,13 +37,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(books: Books) -> Result<Self, Error> {
+    /// `folding` is of the books' connection; without it SQLite folds the log back by itself.
+    pub(super) fn start(books: Books, folding: Option<Folding>) -> Result<Self, Error> {
         let (queue, operations) = mpsc::channel(QUEUE_LENGTH);
         let commit_count = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&commit_count);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".into())
-            .spawn(move || run(books, operations, &counter))
+            .spawn(move || run(books, folding, operations, &counter))
             .map_err(|error| Error::Unavailable {
                 what: "starting a thread",
                 source: Arc::new(error),
@@ -233,7 +235,12 @@ impl Line {
     }
 }
 
-fn run(mut books: Books, handed: mpsc::Receiver<Handed>, commit_count: &AtomicU64) {
+fn run(
+    mut books: Books,
+    mut folding: Option<Folding>,
+    handed: mpsc::Receiver<Handed>,
+    commit_count: &AtomicU64,
+) {
     let mut line = Line {
         handed,
         urgent: VecDeque::new(),
@@ -242,7 +249,12 @@ fn run(mut books: Books, handed: mpsc::Receiver<Handed>, commit_count: &AtomicU6
     // Ends when the ledger is dropped and what it was given is done.
     while line.wait() {
         commit_some(&mut books, &mut line, commit_count);
+        if let Some(folding) = &mut folding {
+            folding.after_commit(books.connection());
+        }
     }
+    // So that the writer is the last to close the database, and folds back what is left.
+    drop(folding);
 }
 
 /// Runs operations in one transaction until there are no more, it has held an urgent one for long enough or is gone, and

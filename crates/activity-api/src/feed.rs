@@ -250,30 +250,33 @@ impl Feed {
         if uri.contains('#') {
             return Err(UntrustedReason::Fragment);
         }
+        // Written just like the configured one, as nearly all are, the origin is the same without a closer look.
+        if let Some(path_and_query) = uri.strip_prefix(self.activity.as_str())
+            && path_and_query.starts_with(['/', '?'])
+        {
+            self.check_path(path_and_query)?;
+            return Ok(path_and_query);
+        }
         let (scheme, rest) = uri.split_once("://").ok_or(UntrustedReason::Unreadable)?;
         let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path_and_query) = rest.split_at(authority_end);
         if authority.contains('@') {
             return Err(UntrustedReason::UserInfo);
         }
-        // Written just like the configured one, as nearly all are, it is the same without a closer look.
-        let is_the_same = uri.strip_suffix(path_and_query) == Some(self.activity.as_str());
-        if !is_the_same {
-            // Read by the same strict rules as the configured origin, so a default port and upper case are no difference,
-            // and a trailing dot or a percent sign is one.
-            let origin: Origin = format!("{scheme}://{authority}")
-                .parse()
-                .map_err(|_| UntrustedReason::OtherOrigin)?;
-            if origin != self.activity {
-                return Err(UntrustedReason::OtherOrigin);
-            }
+        // Read by the same strict rules as the configured origin, so a default port and upper case are no difference, and a
+        // trailing dot or a percent sign is one.
+        let origin: Origin = format!("{scheme}://{authority}")
+            .parse()
+            .map_err(|_| UntrustedReason::OtherOrigin)?;
+        if origin != self.activity {
+            return Err(UntrustedReason::OtherOrigin);
         }
-        let path = path_and_query.split('?').next().unwrap_or_default();
-        self.check_path(path)?;
+        self.check_path(path_and_query)?;
         Ok(path_and_query)
     }
 
-    fn check_path(&self, path: &str) -> Result<(), UntrustedReason> {
+    fn check_path(&self, path_and_query: &str) -> Result<(), UntrustedReason> {
+        let path = path_and_query.split('?').next().unwrap_or_default();
         let mut segments = path
             .strip_prefix('/')
             .ok_or(UntrustedReason::OtherPath)?

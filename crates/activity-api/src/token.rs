@@ -47,7 +47,8 @@ pub fn token_request(
 /// A bearer token. Its text is never shown.
 #[derive(Clone)]
 pub struct AccessToken {
-    text: SecretString,
+    /// Made once: there is a request for each blob, and a token is kilobytes.
+    authorization: HeaderValue,
     expires_at: Timestamp,
 }
 
@@ -68,8 +69,11 @@ impl AccessToken {
             return Err(MALFORMED);
         }
         let latest = now.checked_add(LONGEST_LIFETIME).map_err(|_| MALFORMED)?;
+        let authorization = format!("Bearer {}", text.expose_secret());
+        let mut authorization = HeaderValue::try_from(authorization).map_err(|_| MALFORMED)?;
+        authorization.set_sensitive(true);
         Ok(Self {
-            text,
+            authorization,
             expires_at: expires_at.min(latest),
         })
     }
@@ -81,10 +85,7 @@ impl AccessToken {
 
     /// The value of the `Authorization` header, marked as sensitive. Only for requests to a trusted uri.
     pub fn authorization(&self) -> HeaderValue {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.text.expose_secret()))
-            .expect("only a token that fits a header is kept");
-        value.set_sensitive(true);
-        value
+        self.authorization.clone()
     }
 }
 

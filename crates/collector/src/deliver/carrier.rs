@@ -28,7 +28,7 @@ pub(super) struct Carrier {
     pub(super) settler: Arc<Settler>,
     pub(super) microsoft: Arc<Microsoft>,
     pub(super) in_flight: Arc<InFlight>,
-    pub(super) lanes: Vec<UnboundedSender<LaneItem>>,
+    pub(super) lanes: Arc<[UnboundedSender<LaneItem>]>,
     pub(super) hurry: Hurry,
 }
 

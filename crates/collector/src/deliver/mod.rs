@@ -124,7 +124,7 @@ impl Deliverer {
         let pass = Pass {
             deliverer: Arc::clone(self),
             settler: Arc::clone(&settler),
-            lanes,
+            lanes: lanes.into(),
             choice,
         };
         let work = async {

@@ -74,7 +74,7 @@ enum Due {
 pub(super) struct Pass {
     pub(super) deliverer: Arc<Deliverer>,
     pub(super) settler: Arc<Settler>,
-    pub(super) lanes: Vec<UnboundedSender<LaneItem>>,
+    pub(super) lanes: Arc<[UnboundedSender<LaneItem>]>,
     pub(super) choice: Choice,
 }
 
@@ -281,14 +281,8 @@ impl Pass {
         fetching: &mut JoinSet<()>,
         carried: &mut Carried,
     ) {
-        let names: Vec<_> = self
-            .deliverer
-            .sinks
-            .iter()
-            .map(|(sink, _)| sink.name().clone())
-            .collect();
         let tenant = lease.tenant();
-        let in_flight = InFlight::new(lease, &names);
+        let in_flight = InFlight::new(lease, self.settler.required());
         let Some(microsoft) = self.deliverer.tenants.get(&tenant) else {
             // Left over from a configuration that had this tenant. It may come back.
             let not_before = self.deliverer.clock.now() + Duration::from_secs(3600);
@@ -306,7 +300,7 @@ impl Pass {
             settler: Arc::clone(&self.settler),
             microsoft: Arc::clone(microsoft),
             in_flight: Arc::clone(&in_flight),
-            lanes: self.lanes.clone(),
+            lanes: Arc::clone(&self.lanes),
             hurry,
         };
         let task = fetching.spawn(carrier.carry());

@@ -169,11 +169,9 @@ impl Microsoft {
     ) -> Result<(), Error> {
         // A refusal is read as well: "already enabled" comes as one, and means success.
         match self
-            .send(
-                RequestKind::Start,
-                Use::Control,
-                self.feed.start(content_type, webhook),
-            )
+            .send(RequestKind::Start, Use::Control, || {
+                self.feed.start(content_type, webhook)
+            })
             .await
         {
             Ok(_) => Ok(()),
@@ -212,7 +210,7 @@ impl Microsoft {
             .feed
             .trust(uri)
             .map_err(activity_api::Error::UntrustedUri)?;
-        let request = self.feed.blob(&uri);
+        let request = || self.feed.blob(&uri);
         Ok(self
             .send(RequestKind::Blob, Use::Fetching(content_type), request)
             .await?)
@@ -241,6 +239,7 @@ impl Microsoft {
         of: Use,
         request: http::Request<Bytes>,
     ) -> Result<Reply, Error> {
+        let request = || request.clone();
         let (head, body) = self.send(kind, of, request).await?.into_parts();
         let body = inflate_whole(&head.headers, body.collect(MAX_REPLY_BYTES).await?)?;
         Ok(Reply {
@@ -250,18 +249,19 @@ impl Microsoft {
         })
     }
 
-    /// Sends a request with a token, within the budget. A refused token is replaced once: it may have been revoked
+    /// Sends a request with a token, within the budget. It is made anew for each time that it is sent, which nearly always is
+    /// one. A refused token is replaced once: it may have been revoked
     /// before its time. Any status but success is a refusal.
     async fn send(
         &self,
         kind: RequestKind,
         of: Use,
-        request: http::Request<Bytes>,
+        request: impl Fn() -> http::Request<Bytes> + Send,
     ) -> Result<http::Response<Body>, Refusal> {
         let mut has_renewed = false;
         loop {
             let token = self.token.token().await.map_err(Error::from)?;
-            let mut request = request.clone();
+            let mut request = request();
             request
                 .headers_mut()
                 .insert(http::header::AUTHORIZATION, token.authorization());

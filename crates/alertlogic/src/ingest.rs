@@ -1,6 +1,7 @@
 //! Ingest: where records go. One request carries a `collected_batch_list` with one batch in it, zlib-compressed; a second,
 //! which nothing depends on, tells how much that was.
 
+mod body;
 mod creation_time;
 mod encode;
 mod metadata;

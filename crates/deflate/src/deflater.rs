@@ -24,7 +24,7 @@ pub fn bound(format: Format, raw_bytes: usize) -> usize {
 }
 
 /// A compressor, to be used for one stream after the other. It holds about half a MiB, and allocates nothing for a stream
-/// but what it gives away.
+/// but what it gives away, and not that where it is given a buffer for it ([`Deflater::write_to`]).
 pub struct Deflater {
     format: Format,
     matcher: Matcher,
@@ -44,6 +44,8 @@ pub struct Deflater {
     token_bits: u64,
     checksum: Checksum,
     out: Vec<u8>,
+    /// What the next stream is written to.
+    next_out: Vec<u8>,
     partial: PartialByte,
     /// Bytes at the beginning of `out` for what is known at the end only.
     head_room: usize,
@@ -95,6 +97,7 @@ impl Deflater {
             token_bits: 0,
             checksum: Checksum::Raw,
             out: Vec::new(),
+            next_out: Vec::new(),
             partial: PartialByte::default(),
             head_room: 0,
             max_bytes: usize::MAX,
@@ -128,9 +131,16 @@ impl Deflater {
         Ok(())
     }
 
+    /// Has the next stream written to this buffer, whatever is in it, for as long as it has room there.
+    pub fn write_to(&mut self, buffer: Vec<u8>) {
+        self.next_out = buffer;
+        self.next_out.clear();
+    }
+
     /// Begins a stream. One that was begun before and is not finished is dropped.
     pub fn start(&mut self, format: Format) {
-        self.start_in(format, Vec::new(), 0);
+        let out = std::mem::take(&mut self.next_out);
+        self.start_in(format, out, 0);
     }
 
     /// Begins a stream before which [`Deflater::finish_with_head`] will put at most `head_room` bytes, 65,535 at most.
@@ -142,7 +152,8 @@ impl Deflater {
             head_room <= MAX_STORED_BYTES,
             "a head has at most 65,535 bytes"
         );
-        self.start_in(format, Vec::new(), head_room);
+        let out = std::mem::take(&mut self.next_out);
+        self.start_in(format, out, head_room);
     }
 
     fn start_in(&mut self, format: Format, out: Vec<u8>, head_room: usize) {

@@ -6,7 +6,7 @@
 //! it at once: what does not fit is halved and tried again, and the ratio learned on the way makes that rare.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
 };
 
@@ -17,6 +17,7 @@ use libdeflater::{CompressionLvl, Compressor};
 
 use super::{
     HostMetadata, Message,
+    body::Bodies,
     encode::{
         LIST_HEAD_BYTES, batched_len, encode_batch_head, encode_batch_list, encode_list_head,
         put_after_text, put_batched, put_before_text,
@@ -45,6 +46,8 @@ pub struct Payload {
     pub text_bytes: usize,
     /// Bytes of the batch list before compression.
     pub raw_bytes: usize,
+    /// Bytes of memory that `body` holds.
+    pub held_bytes: usize,
 }
 
 /// What packing makes of the messages, in their order.
@@ -72,6 +75,7 @@ pub struct Packer {
     learned_limit: AtomicUsize,
     /// Compressors and buffers not in use. As many come to be as there are packings at one time.
     workspaces: Mutex<Vec<Workspace>>,
+    bodies: Arc<Bodies>,
 }
 
 enum Workspace {
@@ -120,6 +124,7 @@ impl Packer {
             ratio: AtomicU32::new(FIRST_RATIO.to_bits()),
             learned_limit: AtomicUsize::new(max_payload_bytes),
             workspaces: Mutex::default(),
+            bodies: Arc::default(),
         }
     }
 
@@ -231,9 +236,11 @@ impl Packer {
         let limit = self.learned_limit.load(Relaxed);
         let batch_head = encode_batch_head(envelope);
         let head_room = LIST_HEAD_BYTES + batch_head.len();
-        deflater.start_with_head(Format::Zlib, head_room);
         // Far behind the limit nothing more is compressed: of a giant record only that it is too large is of interest.
-        deflater.give_up_behind(self.max_payload_bytes + 2 * head_room);
+        let most_bytes = self.max_payload_bytes + 2 * head_room;
+        deflater.write_to(self.bodies.take(most_bytes));
+        deflater.start_with_head(Format::Zlib, head_room);
+        deflater.give_up_behind(most_bytes);
         let (mut message_count, mut text_bytes, mut messages_bytes) = (0, 0, 0);
         for message in messages {
             let len = batched_len(&message);
@@ -251,9 +258,8 @@ impl Packer {
             return None;
         }
         let head = encode_list_head(&batch_head, messages_bytes);
-        let mut finished = deflater.finish_with_head(&head);
-        finished.bytes.shrink_to_fit();
-        let body = Bytes::from(finished.bytes).slice(finished.start..);
+        let finished = deflater.finish_with_head(&head);
+        let (body, held_bytes) = self.bodies.body(finished);
         if deflater.was_given_up() || body.len() > self.max_payload_bytes {
             return Some(Packed::TooLarge { index: 0 });
         }
@@ -264,6 +270,7 @@ impl Packer {
             message_count,
             text_bytes,
             raw_bytes,
+            held_bytes,
         }))
     }
 
@@ -308,6 +315,7 @@ impl Packer {
                     message_count: encoded.message_count,
                     text_bytes: encoded.text_bytes,
                     raw_bytes: raw.len(),
+                    held_bytes: len,
                 }));
             }
             if encoded.message_count == 1 {

@@ -132,7 +132,7 @@ impl AlertLogicSink {
                 None => return Ok(()),
             };
             if let Some(room) = &mut room {
-                room.shrink(payload.body.len());
+                room.shrink(payload.held_bytes);
             }
             match self.post(&payload).await? {
                 None => {

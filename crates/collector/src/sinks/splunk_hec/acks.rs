@@ -61,7 +61,7 @@ impl Waiting {
     }
 }
 
-/// A request with events that is under way, until this is dropped. Its answer did not come, unless
+/// A request with events that is under way, until this is dropped. What Splunk made of it is not known, unless
 /// [`answered`](Self::answered) is called.
 pub(super) struct Post {
     shared: Arc<Shared>,
@@ -70,7 +70,7 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// Its answer has come, and [`Acks::taken`] was told its id if it has one.
+    /// It is known, and [`Acks::taken`] was told its id if it has one.
     pub(super) fn answered(mut self) {
         self.is_answered = true;
     }
@@ -216,18 +216,21 @@ impl State {
         self.waiting.iter().filter(|one| one.said_among.is_none())
     }
 
-    /// A request is not under way any more. When its answer did not come, nobody knows whose id it has.
+    /// A request is not under way any more. When its answer did not come, nobody knows whose id it has: of a Splunk that was
+    /// restarted, that of any batch of which nothing had been said when it was posted.
     fn ended(&mut self, post: u64, is_answered: bool, door: &Door) {
         self.posts.retain(|one| *one != post);
         for mut waiting in std::mem::take(&mut self.waiting) {
-            let among = waiting.said_among.as_mut();
-            let among = among.filter(|among| among.contains(&post));
-            if among.is_some() && !is_answered {
+            let may_be_meant = match &waiting.said_among {
+                Some(among) => among.contains(&post),
+                None => true,
+            };
+            if may_be_meant && !is_answered {
                 let what = "splunk may have been restarted, so that its yes may mean another batch; it is sent again";
                 waiting.fail(door.say(what));
                 continue;
             }
-            if let Some(among) = among {
+            if let Some(among) = &mut waiting.said_among {
                 among.retain(|one| *one != post);
                 if among.is_empty() {
                     drop(waiting.tell.send(Ok(())));

@@ -9,7 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use uuid::Uuid;
 
-use super::reply::{Ack, AckId, MAX_REPLY_BYTES, Outcome, read_ack_reply, read_event_reply};
+use super::reply::{
+    Ack, AckId, MAX_REPLY_BYTES, Outcome, is_definite, read_ack_reply, read_event_reply,
+};
 use super::{SplunkHecConfig, encode};
 use crate::clock::Clock;
 use crate::http::Transport;
@@ -18,6 +20,14 @@ use crate::sinks::Error;
 /// Which conversation the acknowledgements belong to. Required by a token with indexer acknowledgement, ignored by one
 /// without.
 const CHANNEL: &str = "x-splunk-request-channel";
+
+/// What came of a request with events.
+pub(super) struct Posted {
+    /// An error when Splunk took none of them for a reason that lies in no event, or when that is not known.
+    pub(super) outcome: Result<Outcome, Error>,
+    /// Whether it is known what Splunk made of them. If not, it may have taken them, under an id that nobody was told.
+    pub(super) is_answered: bool,
+}
 
 /// The way to one collector.
 pub(super) struct Door {
@@ -63,18 +73,23 @@ impl Door {
 
     /// Posts events, gzipped.
     ///
-    /// # Errors
-    /// When Splunk took none of them for a reason that lies in no event.
-    ///
     /// # If interrupted
     /// Splunk may have them.
-    pub(super) async fn post(&self, body: Vec<u8>) -> Result<Outcome, Error> {
+    pub(super) async fn post(&self, body: Vec<u8>) -> Posted {
         let mut request = self.request(&self.event_uri, body);
         request
             .headers_mut()
             .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let (head, body) = self.send(request).await?;
-        read_event_reply(&self.name, &head, &body, self.clock.now())
+        match self.send(request).await {
+            Ok((head, body)) => Posted {
+                outcome: read_event_reply(&self.name, &head, &body, self.clock.now()),
+                is_answered: is_definite(&head, &body),
+            },
+            Err(error) => Posted {
+                outcome: Err(error),
+                is_answered: false,
+            },
+        }
     }
 
     /// Asks which of these requests are indexed.

@@ -125,7 +125,16 @@ impl SplunkHecSink {
             room.shrink(body.len());
         }
         let post = self.acks.post();
-        Ok((self.door.post(body).await?, post))
+        let posted = self.door.post(body).await;
+        match posted.outcome {
+            Ok(outcome) => Ok((outcome, post)),
+            Err(error) => {
+                if posted.is_answered {
+                    post.answered();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Waits until the indexers have all of `taken` or the time is up; what they have loses its `pending`.

@@ -83,6 +83,9 @@ struct AckText {
     acks: HashMap<String, bool>,
 }
 
+/// HEC's code for an error within Splunk.
+const INNER_ERROR: i64 = 8;
+
 /// What a code means, by Splunk's list of HEC's reply codes.
 enum Meaning {
     Success,
@@ -104,7 +107,7 @@ impl Meaning {
             1..=4 => Self::Token,
             5 | 6 | 12 | 13 | 15 => Self::Event,
             7 => Self::Index,
-            8 | 9 | 18 => Self::Busy,
+            INNER_ERROR | 9 | 18 => Self::Busy,
             10 | 11 => Self::Channel,
             14 => Self::AckDisabled,
             _ => Self::Unknown,
@@ -141,6 +144,15 @@ pub(super) fn read_event_reply(
             invalid_event: None,
         }),
         _ => Err(read_failure(sink, head, reply.as_ref(), now)),
+    }
+}
+
+/// Whether it is known from a reply to events what became of them: Splunk says that it took them, or refuses, or somebody
+/// before it does. Its own code for an inner error says neither, and nor does a proxy that had no answer from it.
+pub(super) fn is_definite(head: &Parts, body: &Bytes) -> bool {
+    match serde_json::from_slice::<ReplyText<'_>>(body) {
+        Ok(reply) => reply.code != INNER_ERROR,
+        Err(_) => head.status.is_client_error() && head.status != StatusCode::REQUEST_TIMEOUT,
     }
 }
 

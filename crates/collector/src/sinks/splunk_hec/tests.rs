@@ -288,6 +288,49 @@ async fn a_yes_is_not_believed_when_the_answer_to_a_batch_under_way_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_of_a_batch_under_way_leaves_a_yes_what_it_is() {
+    for answer in [
+        Answer::json(503, r#"{"text":"Server is busy","code":9}"#),
+        Answer::json(403, "<html>"),
+    ] {
+        let fake = Fake::new(true);
+        let (first, second, known_after) =
+            yes_among(&fake, |fake| fake.answer_events([answer])).await;
+        first.unwrap();
+        second.unwrap_err();
+        assert_eq!(known_after.as_secs(), 10);
+    }
+}
+
+/// Splunk was restarted, has taken a batch under the id of one that waits, and nobody was told: its yes to that id, which
+/// comes later, is not that one's.
+#[tokio::test(start_paused = true)]
+async fn what_waits_when_the_answer_to_another_batch_is_lost_is_sent_again() {
+    for answer in [
+        Answer::NoConnection,
+        Answer::json(502, "<html>"),
+        Answer::json(500, r#"{"text":"Internal server error","code":8}"#),
+    ] {
+        let fake = Fake::new(true);
+        fake.lose(0);
+        let sink = sink(&fake, |_| {});
+        let (one, other) = (batch(&records(0, 1)), batch(&records(1, 1)));
+        let second = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            fake.answer_events([answer]);
+            sink.deliver(&other).await
+        };
+        let began = Instant::now();
+        let (first, second) = tokio::join!(sink.deliver(&one), second);
+        second.unwrap_err();
+        assert_eq!(first.unwrap_err().delivered_count, 0);
+        assert_eq!(began.elapsed().as_secs(), 0, "it waits for no yes");
+        // What comes after it is safe.
+        sink.deliver(&one).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_the_token_has_no_acknowledgement_taken_is_enough() {
     let fake = Fake::new(true);
     fake.answer_questions([Answer::json(400, r#"{"text":"ACK is disabled","code":14}"#)]);

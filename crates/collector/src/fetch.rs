@@ -8,14 +8,14 @@ mod tests;
 use std::sync::Arc;
 
 use activity_api::NextStep;
-use decode::{Advance, Cut, Decoder, Limits, PART_BYTES, RawPart, Totals, Undecodable, Whole};
+use decode::{Advance, Cut, Decoder, Limits, PART_BYTES, Totals, Undecodable, Whole};
 use ledger::{Ledger, quarantined_item_of};
 
 use self::source::Source;
 use crate::memory::{Memory, Reader, WholeText, part_bytes};
 use crate::microsoft::{self, Microsoft, is_gzip};
 use crate::quarantine::{Full, NoRoom, ROOM_AGAIN};
-use crate::record::{BlobPart, BlobTag};
+use crate::record::{BlobPart, BlobTag, Layout};
 
 /// Where a blob's pieces go while it is read.
 pub(crate) trait Outlet: Send {
@@ -137,43 +137,43 @@ fn limits() -> Limits {
     }
 }
 
-/// Reads a text that is there as a whole.
+/// Reads a text that is there as a whole. Its parts lie where it was inflated.
 async fn read_whole(
-    text: WholeText,
+    mut text: WholeText,
     tag: &Arc<BlobTag>,
-    mut reader: Reader,
+    reader: Reader,
     outlet: &mut impl Outlet,
 ) -> Result<Fetched, Error> {
     let mut whole = Whole::new(limits(), text.bytes());
+    let mut cuts = Vec::new();
     while let Some(cut) = whole.advance() {
-        let part = text.bytes().get(cut.text.clone()).unwrap_or_default();
-        let (part, room) = reader.part_of_whole(part);
-        outlet.part(BlobPart::new(
-            Arc::clone(tag),
-            raw_part(part, cut),
-            Some(room),
-        ));
-        set_aside(whole.take_undecodable(), outlet).await?;
+        cuts.push((cut, whole.take_undecodable()));
     }
-    let (cut, totals, broken) = whole.finish();
-    set_aside(whole.take_undecodable(), outlet).await?;
-    let last_part = cut.map(|cut| {
-        let (part, room) = reader.last_part_of_whole(text, cut.text.clone());
-        BlobPart::new(Arc::clone(tag), raw_part(part, cut), Some(room))
-    });
+    let (last_cut, totals, broken) = whole.finish();
+    let last_undecodable = whole.take_undecodable();
+    let mut lay = |cut: Cut| {
+        let bytes = text.bytes_mut().get_mut(cut.text.clone());
+        let layout = Layout::of(cut.first_record, cut.spans, bytes.unwrap_or_default());
+        (layout, cut.text)
+    };
+    let cuts: Vec<_> = cuts
+        .into_iter()
+        .map(|(cut, undecodable)| (lay(cut), undecodable))
+        .collect();
+    let last_cut = last_cut.map(lay);
+    let text = reader.share(text);
+    let part =
+        |(layout, range)| BlobPart::in_text(Arc::clone(tag), layout, Arc::clone(&text), range);
+    for (cut, undecodable) in cuts {
+        outlet.part(part(cut));
+        set_aside(undecodable, outlet).await?;
+    }
+    set_aside(last_undecodable, outlet).await?;
     Ok(Fetched {
-        last_part,
+        last_part: last_cut.map(part),
         totals,
         broken,
     })
-}
-
-fn raw_part(text: Vec<u8>, cut: Cut) -> RawPart {
-    RawPart {
-        first_record: cut.first_record,
-        text,
-        spans: cut.spans,
-    }
 }
 
 /// Reads a text as it comes.

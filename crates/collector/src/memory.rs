@@ -9,6 +9,8 @@
 
 mod body;
 mod buffers;
+mod slabs;
+mod text;
 mod whole;
 
 use std::sync::Arc;
@@ -17,9 +19,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::body::body_bytes;
 pub(crate) use self::body::{BodyRoom, KeptBody};
-use self::buffers::{Buffers, size_for};
+use self::buffers::{Bounds, Buffers, size_for};
+pub use self::text::Text;
 pub(crate) use self::whole::WholeText;
-use self::whole::{Wholes, is_wasteful};
+use self::whole::max_text_bytes;
 
 /// [`decode::PART_BYTES`], save in a simulation, whose parts hold a few records each.
 pub(crate) fn part_bytes() -> usize {
@@ -45,6 +48,7 @@ pub struct Memory {
     sinks_units: usize,
     /// Those who read more than a first piece, each up to a part.
     growing: Arc<Semaphore>,
+    growing_count: usize,
     /// One record larger than a part at a time, on top of the rest: if such records came out of the same store,
     /// two of them could each hold half of what the other waits for.
     oversize: Arc<Semaphore>,
@@ -54,14 +58,15 @@ pub struct Memory {
     max_kept_bytes: usize,
     max_readers: usize,
     encoded_bytes: usize,
-    wholes: Arc<Wholes>,
+    /// The longest text that is inflated in one go, if it is longer than a part.
+    max_text_bytes: usize,
     buffers: Arc<Buffers>,
 }
 
 impl Memory {
     /// Of 64 parts of `max_bytes`, five are for text that is read, fourteen for text on its way to sinks, eight for the
-    /// connections of those who read, eight for the bodies that come by them, four for texts that are cut into parts, and a
-    /// sixth of all is for what sinks make of the text. The rest is for the program itself: its code, the ledger's cache, what
+    /// connections of those who read, eight for the bodies that come by them, and a sixth of all is for what sinks make of the
+    /// text. The rest is for the program itself: its code, the ledger's cache, what
     /// an allocator leaves unused.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
@@ -74,21 +79,23 @@ impl Memory {
         let growing_count = (readers_units / 5 * 4 / part_units).max(1);
         let first_pieces = (readers_units - growing_count * part_units) / units_of(first_bytes());
         let text = Arc::new(Semaphore::new(text_units));
-        let wholes = Wholes::new(max_bytes, growing_count);
         let bodies = Arc::new(Semaphore::new(units_of(body_bytes(max_bytes))));
         let stores = [Arc::clone(&text), Arc::clone(&bodies)];
+        let max_text_bytes = max_text_bytes(max_bytes);
+        let kept = Bounds::of(max_bytes, max_text_bytes.max(part_bytes()));
         Self {
             text,
             text_units,
             sinks_units,
             growing: Arc::new(Semaphore::new(growing_count)),
+            growing_count,
             oversize: Arc::new(Semaphore::new(1)),
             bodies,
             max_kept_bytes: body_bytes(max_bytes) / 8,
             max_readers: first_pieces.min(max_bytes / 8 / CONNECTION_BYTES).max(2),
             encoded_bytes: max_bytes / 6,
-            wholes: Arc::new(wholes),
-            buffers: Arc::new(Buffers::of(stores)),
+            max_text_bytes,
+            buffers: Arc::new(Buffers::of(stores, kept)),
         }
     }
 
@@ -125,7 +132,6 @@ impl Memory {
     /// Nothing is in flight, and nothing will be for a while: what is kept for later goes back to the system.
     pub(crate) fn rest(&self) {
         self.buffers.clear();
-        self.wholes.rest();
     }
 
     /// What each of `sink_count` sinks may have under way at once: together their part of the store. Were it more, sinks that
@@ -267,6 +273,12 @@ impl Reader {
     }
 }
 
+/// Whether a buffer of another size would do for so many bytes.
+fn is_wasteful(buffer: &Vec<u8>, bytes: usize) -> bool {
+    // One byte more was asked for where a full buffer would say that it does not suffice.
+    buffer.capacity() > size_for(bytes + 1)
+}
+
 /// Room for text. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Room {
@@ -278,11 +290,6 @@ pub struct Room {
 impl Room {
     fn units(&self) -> usize {
         self.units.num_permits()
-    }
-
-    /// Keeps the buffer of a part that nobody needs any more.
-    pub(crate) fn recycle(&self, buffer: Vec<u8>) {
-        self.buffers.keep(buffer);
     }
 
     /// Bytes that are held.

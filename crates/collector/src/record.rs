@@ -12,7 +12,7 @@ use decode::{FieldSpan, RawPart, RecordSpan};
 use jiff::Timestamp;
 use ledger::{LeaseKey, PartKey};
 
-use crate::memory::{Encoded, Encoding, Room};
+use crate::memory::{Encoded, Encoding, Room, Text};
 
 /// Which blob a record came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,57 +29,95 @@ pub struct BlobTag {
     pub created_at: Timestamp,
 }
 
-/// Consecutive records of one blob, in one buffer. Parts of a blob are cut by a fixed rule, so that fetching the
-/// blob again makes the same parts and a sink's earlier yes can be recognized by [`PartKey`].
+/// Consecutive records of one blob, in a text that it may share with its neighbors. Parts of a blob are cut by a fixed rule,
+/// so that fetching the blob again makes the same parts and a sink's earlier yes can be recognized by [`PartKey`].
 #[derive(Debug)]
 pub struct BlobPart {
     blob: Arc<BlobTag>,
+    layout: Layout,
+    /// Held until the last sink lets go of the last part in it: this is what bounds memory.
+    text: Arc<Text>,
+    /// Where in the text the part lies.
+    range: Range<usize>,
+}
+
+/// What is known of a part's bytes.
+#[derive(Debug)]
+pub(crate) struct Layout {
     key: PartKey,
-    /// The blob's bytes, save that behind a record stands a line feed.
-    text: Vec<u8>,
     spans: Vec<RecordSpan>,
     /// All records are lines as they lie, one directly behind the other.
     are_lines: bool,
-    /// Held until the last sink lets go of the part: this is what bounds memory.
-    memory: Option<Room>,
 }
 
-impl Drop for BlobPart {
-    fn drop(&mut self) {
-        if let Some(room) = &self.memory {
-            room.recycle(std::mem::take(&mut self.text));
-        }
-    }
-}
-
-impl BlobPart {
-    pub(crate) fn new(blob: Arc<BlobTag>, mut part: RawPart, memory: Option<Room>) -> Self {
+impl Layout {
+    /// Of a part's bytes as they came. Afterwards a line feed stands behind each record.
+    pub(crate) fn of(first_record: u64, spans: Vec<RecordSpan>, text: &mut [u8]) -> Self {
         let key = PartKey {
-            first_record: part.first_record,
-            record_count: part.spans.len() as u64,
-            fingerprint: part.fingerprint(),
+            first_record,
+            record_count: spans.len() as u64,
+            fingerprint: decode::fingerprint(text),
         };
         // What stands between records is nobody's: with a line feed in place of each comma they are lines where they lie.
-        let mut starts = part.spans.iter().skip(1).map(|span| span.start as usize);
+        let mut starts = spans.iter().skip(1).map(|span| span.start as usize);
         let mut are_lines = true;
-        for span in &part.spans {
+        for span in &spans {
             let end = span.start as usize + span.len as usize;
             let next = starts.next();
-            let behind = end..next.unwrap_or(part.text.len());
+            let behind = end..next.unwrap_or(text.len());
             are_lines &= span.is_compact && next.is_none_or(|next| next == end + 1);
-            match part.text.get_mut(behind).and_then(<[u8]>::first_mut) {
+            match text.get_mut(behind).and_then(<[u8]>::first_mut) {
                 Some(behind) => *behind = b'\n',
                 None => are_lines = false,
             }
         }
         Self {
-            blob,
             key,
-            text: part.text,
-            spans: part.spans,
+            spans,
             are_lines,
-            memory,
         }
+    }
+}
+
+impl BlobPart {
+    /// A part that is alone in its text.
+    pub(crate) fn new(blob: Arc<BlobTag>, mut part: RawPart, memory: Option<Room>) -> Self {
+        let range = 0..part.text.len();
+        let layout = Layout::of(part.first_record, part.spans, &mut part.text);
+        Self::in_text(
+            blob,
+            layout,
+            Arc::new(Text::alone(part.text, memory)),
+            range,
+        )
+    }
+
+    /// The part that lies in this stretch of a text.
+    pub(crate) fn in_text(
+        blob: Arc<BlobTag>,
+        layout: Layout,
+        text: Arc<Text>,
+        range: Range<usize>,
+    ) -> Self {
+        Self {
+            blob,
+            layout,
+            text,
+            range,
+        }
+    }
+
+    /// The blob's bytes, save that behind a record stands a line feed.
+    fn bytes(&self) -> &[u8] {
+        self.text
+            .bytes()
+            .get(self.range.clone())
+            .unwrap_or_default()
+    }
+
+    /// The text that the part lies in.
+    pub(crate) fn text(&self) -> &Text {
+        &self.text
     }
 
     /// The blob that the part was cut from.
@@ -91,37 +129,33 @@ impl BlobPart {
     /// What the ledger knows this part by.
     #[must_use]
     pub fn key(&self) -> PartKey {
-        self.key
+        self.layout.key
     }
 
     /// How many records the part has.
     #[must_use]
     pub fn record_count(&self) -> usize {
-        self.spans.len()
+        self.layout.spans.len()
     }
 
     /// Bytes of all its records' text.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
-        self.text.len()
-    }
-
-    /// Bytes of memory that it holds.
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.memory.as_ref().map_or(self.text.len(), Room::bytes)
+        self.range.len()
     }
 
     /// The text of one of its records where it lies: no copy, and the part stays for as long as it is needed.
     pub(crate) fn shared_text(self: &Arc<Self>, record: &Record<'_>) -> Bytes {
         debug_assert!(std::ptr::eq(record.part, &raw const **self));
         let start = record.span.start as usize;
-        Bytes::from_owner(Text(Arc::clone(self))).slice(start..start + record.span.len as usize)
+        Bytes::from_owner(Kept(Arc::clone(self))).slice(start..start + record.span.len as usize)
     }
 
     /// The records from `from` on as lines where they lie, when all of the part's are. No look is taken at each.
     fn lines_from(&self, from: usize) -> Option<Lines<'_>> {
-        let (first, last) = (self.spans.get(from)?, self.spans.last()?);
-        self.are_lines.then(|| Lines {
+        let spans = &self.layout.spans;
+        let (first, last) = (spans.get(from)?, spans.last()?);
+        self.layout.are_lines.then(|| Lines {
             part: self,
             range: first.start as usize..last.start as usize + last.len as usize + 1,
         })
@@ -129,7 +163,8 @@ impl BlobPart {
 
     /// The records from `from` (an index into the part) on.
     pub fn records_from(&self, from: usize) -> impl Iterator<Item = Record<'_>> + Clone {
-        self.spans
+        let spans = &self.layout.spans;
+        spans
             .get(from..)
             .unwrap_or_default()
             .iter()
@@ -142,12 +177,12 @@ impl BlobPart {
     }
 }
 
-/// The text of a part, for as long as somebody needs some of it.
-struct Text(Arc<BlobPart>);
+/// A part, for as long as somebody needs some of its bytes.
+struct Kept(Arc<BlobPart>);
 
-impl AsRef<[u8]> for Text {
+impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
-        &self.0.text
+        self.0.bytes()
     }
 }
 
@@ -164,7 +199,7 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn text(&self) -> &'a [u8] {
         let start = self.span.start as usize;
-        &self.part.text[start..start + self.span.len as usize]
+        &self.part.bytes()[start..start + self.span.len as usize]
     }
 
     /// `Id` as written, or nothing when it is missing, empty or no string.
@@ -194,7 +229,7 @@ impl<'a> Record<'a> {
     /// The record as a line where it lies, when it is one.
     pub(crate) fn line(&self) -> Option<Lines<'a>> {
         let range = self.span.start as usize..self.end() + 1;
-        let has_end = self.part.text.get(self.end()) == Some(&b'\n');
+        let has_end = self.part.bytes().get(self.end()) == Some(&b'\n');
         (self.is_compact() && has_end).then_some(Lines {
             part: self.part,
             range,
@@ -215,7 +250,7 @@ impl<'a> Record<'a> {
     /// Its place in the blob, from 0.
     #[must_use]
     pub fn index_in_blob(&self) -> u64 {
-        self.part.key.first_record + self.index
+        self.part.layout.key.first_record + self.index
     }
 
     fn field(&self, field: FieldSpan) -> Option<&'a str> {
@@ -236,7 +271,10 @@ pub(crate) struct Lines<'a> {
 impl<'a> Lines<'a> {
     /// Their bytes, each record's with a line feed behind it.
     pub(crate) fn text(&self) -> &'a [u8] {
-        self.part.text.get(self.range.clone()).unwrap_or_default()
+        self.part
+            .bytes()
+            .get(self.range.clone())
+            .unwrap_or_default()
     }
 
     /// Takes in the record that lies directly behind. False when this one does not, or is no line.

@@ -123,12 +123,12 @@ impl RawPart {
     pub fn capacity_bytes(&self) -> usize {
         self.text.capacity()
     }
+}
 
-    /// What a part with the same bytes is recognized by, in every run of the program.
-    #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        xxhash_rust::xxh3::xxh3_64(&self.text)
-    }
+/// What a part with the same bytes is recognized by, in every run of the program.
+#[must_use]
+pub fn fingerprint(part: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(part)
 }
 
 /// Why the bytes are no whole array.

@@ -1,8 +1,8 @@
 //! What a lane carries: parts, the batch that is made of them, and how far the sink took it.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,20 +22,106 @@ pub(super) struct LaneItem {
     pub(super) since: Instant,
 }
 
-/// Bytes that are under way, counted until they are not.
-pub(super) struct Held(Arc<AtomicUsize>, usize);
+/// The texts in which the parts lie that are under way to one sink. Each counts as a whole, and once, however many of its
+/// parts are under way: the last of them keeps all of it in memory.
+#[derive(Default)]
+pub(super) struct UnderWay(Mutex<Texts>);
 
-impl Held {
-    pub(super) fn new(bytes: &Arc<AtomicUsize>, batch: &[LaneItem]) -> Self {
-        let held = batch.iter().map(|item| item.part.held_bytes()).sum();
-        bytes.fetch_add(held, Ordering::Relaxed);
-        Self(Arc::clone(bytes), held)
+#[derive(Default)]
+struct Texts {
+    /// How many parts of each text.
+    parts: HashMap<u64, usize>,
+    bytes: usize,
+}
+
+impl UnderWay {
+    /// Memory of all of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.texts().bytes
     }
+
+    /// Counts these parts until they are under way no more.
+    pub(super) fn begin<'a>(self: &Arc<Self>, parts: impl Iterator<Item = &'a BlobPart>) -> Held {
+        let parts = parts.map(|part| (part.text().id(), part.text().held_bytes()));
+        let parts: Vec<_> = parts.collect();
+        let mut texts = self.texts();
+        for (id, bytes) in &parts {
+            let count = texts.parts.entry(*id).or_default();
+            *count += 1;
+            if *count == 1 {
+                texts.bytes += bytes;
+            }
+        }
+        drop(texts);
+        Held {
+            under_way: Arc::clone(self),
+            parts,
+        }
+    }
+
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        // Counts are never left half changed by whoever panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Parts that are under way: the text of each, and what that takes.
+pub(super) struct Held {
+    under_way: Arc<UnderWay>,
+    parts: Vec<(u64, usize)>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.fetch_sub(self.1, Ordering::Relaxed);
+        let mut texts = self.under_way.texts();
+        for (id, bytes) in &self.parts {
+            let Entry::Occupied(mut parts) = texts.parts.entry(*id) else {
+                continue;
+            };
+            *parts.get_mut() -= 1;
+            if *parts.get() == 0 {
+                parts.remove();
+                texts.bytes -= bytes;
+            }
+        }
+    }
+}
+
+/// How much more may come under way to one sink.
+pub(super) struct Allowance<'a> {
+    under_way: &'a UnderWay,
+    bytes: usize,
+    /// Texts that are allowed.
+    texts: Vec<u64>,
+    /// Whatever it takes, the first may.
+    is_free: bool,
+}
+
+impl<'a> Allowance<'a> {
+    /// Up to a share of the memory; a first text also when it is larger than all of that.
+    pub(super) fn of(under_way: &'a UnderWay, share_bytes: usize) -> Self {
+        let bytes = under_way.bytes();
+        Self {
+            under_way,
+            bytes: share_bytes.saturating_sub(bytes),
+            texts: Vec::new(),
+            is_free: bytes == 0,
+        }
+    }
+
+    /// Whether this one may, too. It counts from here on.
+    pub(super) fn takes(&mut self, part: &BlobPart) -> bool {
+        let text = part.text();
+        let is_counted = self.texts.contains(&text.id())
+            || self.under_way.texts().parts.contains_key(&text.id());
+        let more = if is_counted { 0 } else { text.held_bytes() };
+        if more > self.bytes && !self.is_free {
+            return false;
+        }
+        self.is_free = false;
+        self.bytes = self.bytes.saturating_sub(more);
+        self.texts.push(text.id());
+        true
     }
 }
 
@@ -139,10 +225,6 @@ impl Waiting {
         self.items.push_back(item);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
     /// Text of all of them.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -160,8 +242,13 @@ impl Waiting {
         std::mem::take(&mut self.items).into()
     }
 
-    /// The next batch: parts of the tenant whose part has waited longest, in order, up to `bytes`, at least one.
-    pub(super) fn take_batch(&mut self, bytes: usize) -> Vec<LaneItem> {
+    /// The next batch: parts of the tenant whose part has waited longest, in order, up to `bytes` of text but at least one, as
+    /// far as the allowance goes.
+    pub(super) fn take_batch(
+        &mut self,
+        bytes: usize,
+        allowance: &mut Allowance<'_>,
+    ) -> Vec<LaneItem> {
         let mut batch: Vec<LaneItem> = Vec::new();
         let mut held = 0;
         let mut others = VecDeque::new();
@@ -177,6 +264,10 @@ impl Waiting {
             {
                 others.push_back(item);
                 continue;
+            }
+            if !allowance.takes(&item.part) {
+                others.push_back(item);
+                break;
             }
             held += item.part.text_bytes();
             batch.push(item);

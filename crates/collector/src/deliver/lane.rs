@@ -3,7 +3,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::batches::{Brought, Held, LaneItem, Waiting, group_by_blob};
+use super::batches::{Allowance, Brought, LaneItem, UnderWay, Waiting, group_by_blob};
 use super::health::{Health, Interruption, LONGEST_PAUSE, StallGuard};
 use super::in_flight::Settled;
 use super::pauses::plan_pause;
@@ -78,7 +77,7 @@ impl Lane {
         let mut waiting = Waiting::default();
         let mut held_back: Option<HeldBack> = None;
         let mut under_way = JoinSet::new();
-        let bytes = Arc::new(AtomicUsize::new(0));
+        let texts = Arc::new(UnderWay::default());
         let mut is_open = true;
         let mut moved_at = Instant::now();
         // A lane that ends, also when its pass is dropped, says no longer that it stands still.
@@ -89,12 +88,12 @@ impl Lane {
                 waiting.push(item);
             }
             while under_way.len() < self.most_under_way()
-                && (under_way.is_empty() || self.has_room(&bytes, &waiting))
+                && (under_way.is_empty() || self.has_room(&texts, &waiting))
                 && (held_back.is_some() || !is_open || self.lingers_until(&waiting).is_none())
-                && let Some((batch, claim)) = self.next_batch(&mut waiting, &mut held_back)
+                && let Some((batch, claim)) = self.next_batch(&texts, &mut waiting, &mut held_back)
             {
                 moved_at = Instant::now();
-                let held = Held::new(&bytes, &batch);
+                let held = texts.begin(batch.iter().map(|item| &*item.part));
                 let carried = Arc::clone(&self).carry(batch, claim);
                 under_way.spawn(async move {
                     carried.await;
@@ -147,9 +146,9 @@ impl Lane {
     }
 
     /// Whether one more batch fits the lane's share of the memory.
-    fn has_room(&self, bytes: &AtomicUsize, waiting: &Waiting) -> bool {
+    fn has_room(&self, texts: &UnderWay, waiting: &Waiting) -> bool {
         let next = self.batch_bytes().min(waiting.bytes());
-        bytes.load(Ordering::Relaxed) + next <= self.share_bytes
+        texts.bytes() + next <= self.share_bytes
     }
 
     fn batch_bytes(&self) -> usize {
@@ -161,17 +160,28 @@ impl Lane {
     /// The next batch to begin, and its claim of its ids.
     fn next_batch(
         &self,
+        texts: &UnderWay,
         waiting: &mut Waiting,
         held_back: &mut Option<HeldBack>,
     ) -> Option<(Vec<LaneItem>, Option<Claim>)> {
-        if held_back.is_none() && waiting.is_empty() {
+        let mut allowance = Allowance::of(texts, self.share_bytes);
+        let (batch, keys) = match held_back.take() {
+            Some((batch, keys)) => {
+                if !batch.iter().all(|item| allowance.takes(&item.part)) {
+                    *held_back = Some((batch, keys));
+                    return None;
+                }
+                (batch, keys)
+            }
+            None => {
+                let batch = waiting.take_batch(self.batch_bytes(), &mut allowance);
+                let keys = self.dedupe.map(|_| keys_of(&batch));
+                (batch, keys.unwrap_or_default())
+            }
+        };
+        if batch.is_empty() {
             return None;
         }
-        let (batch, keys) = held_back.take().unwrap_or_else(|| {
-            let batch = waiting.take_batch(self.batch_bytes());
-            let keys = self.dedupe.map(|_| keys_of(&batch));
-            (batch, keys.unwrap_or_default())
-        });
         if self.dedupe.is_none() {
             return Some((batch, None));
         }

@@ -12,6 +12,7 @@ mod repeats;
 mod restarts;
 mod sinks;
 mod stopping;
+mod under_way;
 
 use ledger::Lease;
 use tokio::time::Instant;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::buffers::size_for;
+use super::buffers::{Place, place_for};
 use super::{Memory, units_of};
 
 /// What a body takes that is inflated while it comes, at most, however long it is: what has come of it and is not inflated,
@@ -34,7 +34,7 @@ impl Memory {
         let bytes = match bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)) {
             // Once as it came, and once in the buffers that it came by.
             Some(bytes) if bytes <= self.max_kept_bytes => {
-                size_for(bytes) + bytes.min(MAX_UNDERWAY_BYTES)
+                place_for(bytes) + bytes.min(MAX_UNDERWAY_BYTES)
             }
             Some(_) => MAX_STREAMED_BYTES,
             None => UNKNOWN_BODY_BYTES,
@@ -63,7 +63,7 @@ impl BodyRoom {
             None => FIRST_KEPT_BYTES,
         };
         (bytes <= self.memory.max_kept_bytes).then(|| KeptBody {
-            buffer: self.memory.buffers.take(bytes),
+            place: self.memory.buffers.place(bytes),
             filled: 0,
             memory: self.memory.clone(),
         })
@@ -90,7 +90,7 @@ impl BodyRoom {
 /// A body, or the head of one.
 #[derive(Debug)]
 pub(crate) struct KeptBody {
-    buffer: Vec<u8>,
+    place: Place,
     filled: usize,
     memory: Memory,
 }
@@ -99,10 +99,10 @@ impl KeptBody {
     /// Keeps one more piece. False, and it is not kept, when the body is too long by it, or there is no room at this moment.
     pub(crate) fn push(&mut self, piece: &[u8], room: &mut BodyRoom) -> bool {
         let wanted = self.filled + piece.len();
-        if wanted > self.buffer.len() && !self.grow(wanted, room) {
+        if wanted > self.place.len() && !self.grow(wanted, room) {
             return false;
         }
-        match self.buffer.get_mut(self.filled..wanted) {
+        match self.place.get_mut(self.filled..wanted) {
             Some(room) => room.copy_from_slice(piece),
             None => return false,
         }
@@ -115,26 +115,26 @@ impl KeptBody {
         if wanted > max_bytes {
             return false;
         }
-        let doubled = wanted.max(2 * self.buffer.len()).min(max_bytes);
-        if !room.grow(size_for(doubled)) {
+        let doubled = wanted.max(2 * self.place.len()).min(max_bytes);
+        if !room.grow(place_for(doubled)) {
             return false;
         }
         let buffers = &self.memory.buffers;
-        let mut buffer = buffers.take(doubled);
-        buffer[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
-        buffers.keep(std::mem::replace(&mut self.buffer, buffer));
+        let mut place = buffers.place(doubled);
+        place[..self.filled].copy_from_slice(&self.place[..self.filled]);
+        buffers.leave(std::mem::replace(&mut self.place, place));
         true
     }
 }
 
 impl AsRef<[u8]> for KeptBody {
     fn as_ref(&self) -> &[u8] {
-        self.buffer.get(..self.filled).unwrap_or_default()
+        self.place.get(..self.filled).unwrap_or_default()
     }
 }
 
 impl Drop for KeptBody {
     fn drop(&mut self) {
-        self.memory.buffers.keep(std::mem::take(&mut self.buffer));
+        self.memory.buffers.leave(std::mem::take(&mut self.place));
     }
 }

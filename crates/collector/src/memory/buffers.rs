@@ -2,23 +2,17 @@
 //! back takes as long as decoding some of it.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::BytesMut;
 use tokio::sync::Semaphore;
 
 use super::UNIT_BYTES;
+use super::slabs::{self, Slabs};
 
 /// From this size on, buffers are kept. Smaller ones the allocator keeps by itself.
 const KEPT_FROM_BYTES: usize = 32 * 1024;
-/// Longer ones are not: what they are for is rare.
-const KEPT_UP_TO_BYTES: usize = 1024 * 1024;
-/// For all of them. With more, next to nothing is asked of the system, and a busy process holds some MiB more.
-const MAX_KEPT_BYTES: usize = 5 * 1024 * 1024;
-
-/// What is kept of it though others hold the room: a batch's worth. Its buffers are given back before their room is, and who
-/// waits for that room takes them up. Without this a busy process would ask the system for all of its memory over and over.
-const AT_HAND_BYTES: usize = 4 * 1024 * 1024;
-
 /// How long a buffer for `bytes` is: a quarter longer at most, so that few sizes serve all.
 pub(super) fn size_for(bytes: usize) -> usize {
     if bytes < KEPT_FROM_BYTES {
@@ -28,14 +22,92 @@ pub(super) fn size_for(bytes: usize) -> usize {
     bytes.next_multiple_of(step)
 }
 
+/// From this length on a text lies in a slab. What is shorter the allocator has at hand.
+const IN_SLAB_FROM_BYTES: usize = 128 * 1024;
+
+/// How much memory is taken by a text or a body of `bytes`.
+pub(super) fn place_for(bytes: usize) -> usize {
+    match bytes < IN_SLAB_FROM_BYTES {
+        true => size_for(bytes),
+        false => slabs::size_for(bytes),
+    }
+}
+
+/// Where a text or a body lies.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In a buffer of its own.
+    Alone(Vec<u8>),
+    /// Beside others.
+    InSlab(BytesMut),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Alone(Vec::new())
+    }
+}
+
+impl Deref for Place {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Alone(buffer) => buffer,
+            Self::InSlab(stretch) => stretch,
+        }
+    }
+}
+
+impl DerefMut for Place {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Alone(buffer) => buffer,
+            Self::InSlab(stretch) => stretch,
+        }
+    }
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// The longest buffer. What is longer is for something rare.
+    longest_bytes: usize,
+    /// For all of them. With more, next to nothing is asked of the system, and a busy process holds some MiB more.
+    most_bytes: usize,
+    /// What is kept of it though others hold the room: a batch's worth. Its buffers are given back before their room is, and
+    /// who waits for that room takes them up. Without this a busy process would ask the system for all of its memory over
+    /// and over.
+    at_hand_bytes: usize,
+    /// The length of a slab, and how many there are at most.
+    slab_bytes: usize,
+    slab_count: usize,
+}
+
+impl Bounds {
+    /// Where there are `max_bytes` for all that is in flight, and texts of up to `max_text_bytes` are read in one go.
+    pub(super) fn of(max_bytes: usize, max_text_bytes: usize) -> Self {
+        Self {
+            longest_bytes: size_for(max_text_bytes),
+            most_bytes: max_bytes / 64 * 5,
+            at_hand_bytes: max_bytes / 16,
+            slab_bytes: 2 * max_text_bytes,
+            // For the text that there may be, and the bodies.
+            slab_count: max_bytes * 3 / 8 / (2 * max_text_bytes),
+        }
+    }
+}
+
 /// What is kept, filled with whatever was in it last. What was given back first goes first.
 ///
 /// All of it together is no more than the room that nobody holds either, so that with what is in use it is no more than
-/// there may be in use: but for [`AT_HAND_BYTES`], of which whoever asks for a size that is not among them has as much go.
+/// there may be in use: but for what is at hand, of which whoever asks for a size that is not among them has as much go.
 #[derive(Debug)]
 pub(super) struct Buffers {
     stores: [Arc<Semaphore>; 2],
+    bounds: Bounds,
     kept: Mutex<Kept>,
+    slabs: Slabs,
 }
 
 #[derive(Debug, Default)]
@@ -46,10 +118,12 @@ struct Kept {
 
 impl Buffers {
     /// Of those who hold room in these stores.
-    pub(super) fn of(stores: [Arc<Semaphore>; 2]) -> Self {
+    pub(super) fn of(stores: [Arc<Semaphore>; 2], bounds: Bounds) -> Self {
         Self {
             stores,
+            bounds,
             kept: Mutex::default(),
+            slabs: Slabs::new(bounds.slab_bytes, bounds.slab_count),
         }
     }
 
@@ -61,7 +135,27 @@ impl Buffers {
                 buffer.resize(size, 0);
                 buffer
             }
-            None => vec![0; size],
+            None => {
+                // What lies there unused is memory, too.
+                self.slabs.trim();
+                vec![0; size]
+            }
+        }
+    }
+
+    /// Where a text or a body of so many bytes can lie: [`place_for`] them. In it is whatever was there before.
+    pub(super) fn place(&self, bytes: usize) -> Place {
+        match bytes < IN_SLAB_FROM_BYTES {
+            true => Place::Alone(self.take(bytes)),
+            false => Place::InSlab(self.slabs.take(bytes)),
+        }
+    }
+
+    /// Takes a place back.
+    pub(super) fn leave(&self, place: Place) {
+        match place {
+            Place::Alone(buffer) => self.keep(buffer),
+            Place::InSlab(stretch) => self.slabs.give(stretch),
         }
     }
 
@@ -97,7 +191,10 @@ impl Buffers {
                 Vec::new()
             }
             // What is of other sizes makes room for it.
-            None => self.outdated(&mut kept, AT_HAND_BYTES.saturating_sub(size)),
+            None => {
+                let besides = self.bounds.at_hand_bytes.saturating_sub(size);
+                self.outdated(&mut kept, besides)
+            }
         };
         drop(kept);
         drop(outdated);
@@ -107,13 +204,14 @@ impl Buffers {
     /// Keeps a buffer, when it is one of ours.
     pub(super) fn keep(&self, buffer: Vec<u8>) {
         let size = buffer.capacity();
-        if !(KEPT_FROM_BYTES..=KEPT_UP_TO_BYTES).contains(&size) || size != size_for(size) {
+        let kept_sizes = KEPT_FROM_BYTES..=self.bounds.longest_bytes;
+        if !kept_sizes.contains(&size) || size != size_for(size) {
             return;
         }
         let mut kept = self.lock();
         kept.bytes += size;
         kept.buffers.push_back(buffer);
-        let outdated = self.outdated(&mut kept, AT_HAND_BYTES);
+        let outdated = self.outdated(&mut kept, self.bounds.at_hand_bytes);
         // Given back to the system while nobody waits here.
         drop(kept);
         drop(outdated);
@@ -127,7 +225,10 @@ impl Buffers {
             .map(|store| store.available_permits())
             .sum();
         let mut outdated = Vec::new();
-        let most_bytes = MAX_KEPT_BYTES.min(free_units * UNIT_BYTES + besides);
+        let most_bytes = self
+            .bounds
+            .most_bytes
+            .min(free_units * UNIT_BYTES + besides);
         while kept.bytes > most_bytes
             && let Some(oldest) = kept.buffers.pop_front()
         {
@@ -141,6 +242,7 @@ impl Buffers {
     pub(super) fn clear(&self) {
         let kept = std::mem::take(&mut *self.lock());
         drop(kept);
+        self.slabs.trim();
     }
 
     /// How many there are.
@@ -177,12 +279,18 @@ mod tests {
     #[test]
     fn what_is_kept_is_used_again_and_is_bounded() {
         let store = Arc::new(Semaphore::new(4096));
-        let buffers = Buffers::of([Arc::clone(&store), Arc::new(Semaphore::new(0))]);
+        let buffers = Buffers::of(
+            [Arc::clone(&store), Arc::new(Semaphore::new(0))],
+            Bounds::of(64 << 20, 1 << 20),
+        );
         let buffer = buffers.take(300_000);
         let at = buffer.as_ptr();
         buffers.keep(buffer);
         let again = buffers.take(310_000);
         assert_eq!(again.as_ptr(), at, "it is of the same size");
+        buffers.keep(again);
+        assert_eq!(buffers.count(), 1);
+        drop(buffers.take(300_000));
         buffers.keep(vec![0; 300_000]);
         buffers.keep(vec![0; 1_000]);
         assert_eq!(buffers.count(), 0, "no sizes of ours");

@@ -57,9 +57,9 @@ async fn a_buffer_is_used_again_and_a_last_part_holds_only_its_text() {
     other.grow(PART_BYTES).await;
     let again = other.buffer(PART_BYTES);
     assert_eq!((again.as_ptr(), again.len()), (at, PART_BYTES));
-    room.recycle(again);
+    drop(Text::alone(again, Some(room)));
     assert_eq!(memory.buffers.count(), 1);
-    room.recycle(text);
+    drop(Text::alone(text, Some(memory.acquire(1).await)));
     assert_eq!(memory.buffers.count(), 1, "only what is of a part's size");
     memory.rest();
     assert_eq!(memory.buffers.count(), 0);
@@ -123,7 +123,7 @@ async fn readers_wait_for_sinks_and_never_for_each_other() {
 }
 
 #[tokio::test]
-async fn a_text_in_one_go_takes_the_room_of_its_parts_and_no_more_is_left() {
+async fn a_text_in_one_go_is_held_until_the_last_of_its_parts_is_let_go_of() {
     let memory = Memory::new(64 * MIB);
     let bytes = 3 * PART_BYTES - 1_000;
     assert!(memory.is_whole(bytes) && !memory.is_whole(3 * MIB));
@@ -132,17 +132,15 @@ async fn a_text_in_one_go_takes_the_room_of_its_parts_and_no_more_is_left() {
     assert_eq!(text.bytes().len(), bytes);
     assert!(memory.held_bytes() >= bytes + FIRST_BYTES);
     let at = text.bytes().as_ptr();
-    let mut rooms = Vec::new();
-    for part in text.bytes().chunks(PART_BYTES / 2 + 1).take(5) {
-        let (copy, room) = reader.part_of_whole(part);
-        assert!(room.bytes() >= copy.capacity());
-        rooms.push(room);
-    }
-    let (last, room) = reader.last_part_of_whole(text, bytes - 500..bytes);
-    assert_eq!((last.len(), room.bytes()), (500, 3 * UNIT_BYTES));
-    let held: usize = rooms.iter().map(Room::bytes).sum();
-    assert_eq!(memory.held_bytes(), held + 3 * UNIT_BYTES);
-    drop((rooms, room));
+    let text = reader.share(text);
+    assert_eq!(text.bytes().as_ptr(), at, "nothing is copied");
+    let held = memory.held_bytes();
+    assert_eq!(held, text.held_bytes());
+    assert!((bytes..=bytes / 8 * 9 + BESIDES_BYTES).contains(&held));
+    let another = Arc::clone(&text);
+    drop(text);
+    assert_eq!(memory.held_bytes(), held, "another part lies in it");
+    drop(another);
     assert_eq!(memory.held_bytes(), 0);
 
     let mut reader = memory.reader().await;
@@ -154,12 +152,12 @@ async fn a_text_in_one_go_takes_the_room_of_its_parts_and_no_more_is_left() {
     );
     reader.give_back(text);
     assert_eq!(memory.held_bytes(), FIRST_BYTES);
-    // One that is a part itself stays where it is.
-    let text = reader.whole(PART_BYTES / 2).await;
-    let at = text.bytes().as_ptr();
-    let (part, room) = reader.last_part_of_whole(text, 0..PART_BYTES / 2 - 1);
-    assert_eq!((part.as_ptr(), part.len()), (at, PART_BYTES / 2 - 1));
-    assert_eq!(memory.held_bytes(), room.bytes());
+    // A short one needs no more than a first piece's room.
+    let text = reader.whole(1_500).await;
+    assert_eq!(memory.held_bytes(), FIRST_BYTES);
+    let text = reader.share(text);
+    assert_eq!(memory.held_bytes(), 4 * UNIT_BYTES);
+    assert_eq!(text.held_bytes(), 4 * UNIT_BYTES);
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,22 +199,18 @@ async fn texts_in_one_go_wait_for_sinks_and_never_for_each_other() {
                     tokio::time::sleep(Duration::from_millis(number as u64 % 7)).await;
                     let bytes = [100, 20_000, PART_BYTES - 1, 2 * PART_BYTES, 3 * PART_BYTES];
                     let bytes = bytes[blob % 5];
-                    let mut rooms = Vec::new();
-                    if memory.is_whole(bytes) {
+                    let text = if memory.is_whole(bytes) {
                         let text = reader.whole(bytes).await;
                         drop(body);
-                        if bytes > PART_BYTES {
-                            let parts = text.bytes().chunks(PART_BYTES - 10);
-                            rooms.extend(parts.map(|part| reader.part_of_whole(part).1));
-                        }
-                        rooms.push(reader.last_part_of_whole(text, 0..50).1);
+                        reader.share(text)
                     } else {
                         reader.grow(PART_BYTES).await;
-                        rooms.push(reader.part(PART_BYTES, 0));
-                    }
+                        let room = reader.part(PART_BYTES, 0);
+                        Arc::new(Text::alone(Vec::new(), Some(room)))
+                    };
                     tokio::spawn(async move {
                         tokio::time::sleep(Duration::from_secs(5)).await;
-                        drop(rooms);
+                        drop(text);
                     });
                 }
             });
@@ -263,7 +257,7 @@ async fn few_long_bodies_are_read_at_once_and_many_short_ones() {
     let memory = Memory::new(64 * MIB);
     for (bytes, most) in [
         (Some(u64::MAX), 16),
-        (Some(200 * 1024), 19),
+        (Some(200 * 1024), 20),
         (Some(10 * 1024), 409),
         (None, 64),
     ] {

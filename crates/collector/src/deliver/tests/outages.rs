@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sinks::testing::records;
-use crate::testing::{Turn, large_records};
+use crate::testing::{Answer, Turn, blob_text, gzip, large_records, seen};
 
 /// Passes as a host makes them, for this long. A new blob becomes known at every fifth minute.
 async fn host(scene: &Scene, deliverer: &Arc<Deliverer>, hours: u64) -> usize {
@@ -77,6 +77,43 @@ async fn while_the_only_sink_is_down_one_blob_a_minute_is_fetched_and_no_other()
     assert!(took <= Duration::from_secs(120), "{took:?}");
     assert_eq!(sink.taken_sorted(), records(0, count * 5));
     assert!(scene.microsoft.blob_count() <= fetched + count);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_hangs_over_single_parts_keeps_no_more_than_its_share_of_their_texts() {
+    let scene = Scene::new();
+    let all = large_records(0, 500);
+    for number in 0..24 {
+        let answer = || Answer::ok(gzip(blob_text(&all).as_bytes()));
+        let answer = || answer().header("Content-Encoding", "gzip");
+        let name = format!("blob-{number}");
+        scene
+            .microsoft
+            .on(&format!("blob/{name}"), [answer(), answer()]);
+        let seen = vec![seen(tenant(), &name)];
+        scene.ledger.note_seen(seen, scene.now()).await.unwrap();
+    }
+    // Each text has four parts, which come to the sink one by one.
+    let (good, hung) = (FakeSink::new("good"), FakeSink::by_parts("hung", 16));
+    hung.always(Turn::Hang);
+    let deliverer = deliverer_with(&scene, &[&good, &hung], 16, 64 * MIB);
+    let hurry = CancellationToken::new();
+    let running = tokio::spawn({
+        let (deliverer, hurry) = (Arc::clone(&deliverer), hurry.clone());
+        async move {
+            deliverer
+                .deliver_due(&CancellationToken::new(), &hurry)
+                .await
+                .unwrap()
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(good.taken().len(), 24 * 500, "in two minutes");
+    let held = deliverer.memory.held_bytes();
+    assert!((1..=7 * MIB).contains(&held), "{held} bytes");
+    hurry.cancel();
+    running.await.unwrap();
+    assert_eq!(deliverer.memory.held_bytes(), 0);
 }
 
 #[tokio::test(start_paused = true)]

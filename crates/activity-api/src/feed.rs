@@ -8,6 +8,7 @@ use http::{Method, Request, header};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::{ContentType, Origin, PublisherId, TenantId, Window, times};
 
@@ -291,7 +292,9 @@ impl Feed {
         };
         next_is(&["api"])?;
         next_is(&["v1.0", "v1"])?;
-        next_is(&[&self.tenant.to_string()]).map_err(|_| UntrustedReason::OtherTenant)?;
+        let mut tenant = Uuid::encode_buffer();
+        let tenant = self.tenant.as_uuid().hyphenated().encode_lower(&mut tenant);
+        next_is(&[tenant]).map_err(|_| UntrustedReason::OtherTenant)?;
         next_is(&["activity"])?;
         next_is(&["feed"])?;
         let mut count = 0_usize;

@@ -436,7 +436,12 @@ pub fn webhook(outcome: WebhookOutcome) {
 
 /// Shows how many bytes of blobs and records are in memory.
 pub fn memory_in_flight(bytes: usize) {
-    gauge!(MEMORY_IN_FLIGHT_BYTES).set(bytes as f64);
+    memory_gauge().set(bytes as f64);
+}
+
+/// The gauge of [`memory_in_flight`], for who sets it again and again: to find it costs more than to set it.
+pub fn memory_gauge() -> metrics::Gauge {
+    gauge!(MEMORY_IN_FLIGHT_BYTES)
 }
 
 /// Shows how much may be in quarantine.

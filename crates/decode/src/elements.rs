@@ -18,6 +18,11 @@ enum Place {
     End,
 }
 
+/// What a record takes, about: few take less.
+const RECORD_BYTES: usize = 1024;
+/// For no more of them room is made before they are read: one record may be longer than many parts.
+const MOST_SPANS: usize = 512;
+
 /// How far the array is read.
 #[derive(Debug)]
 pub(super) struct Elements {
@@ -241,6 +246,12 @@ impl Elements {
             return false;
         }
         let known = self.spans.len();
+        if known == 0 {
+            // In one go what they will about take: for a short text, to grow step by step is a part of the work.
+            let rest = window.len().saturating_sub(self.read);
+            self.spans
+                .reserve((rest / RECORD_BYTES + 1).min(MOST_SPANS));
+        }
         self.read = crate::scan::scan(window, self.read, &mut self.spans);
         for span in &self.spans[known..] {
             self.record_bytes += u64::from(span.len);

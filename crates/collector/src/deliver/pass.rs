@@ -101,6 +101,7 @@ impl Pass {
         let mut carried = Carried::new(&self.deliverer.tenants, breadth.now());
         let mut due = Due::Unknown;
         let mut ahead = Ahead::new();
+        let memory_gauge = telemetry::memory_gauge();
         // The ledger is asked while blobs are fetched, and one question at a time.
         let mut asking: Option<BoxFuture<'_, Result<Vec<Lease>, ledger::Error>>> = None;
         let result = loop {
@@ -143,7 +144,7 @@ impl Pass {
             if is_idle && (stop.is_cancelled() || self.settler.holds_none()) {
                 break Ok(());
             }
-            telemetry::memory_in_flight(self.deliverer.memory.held_bytes());
+            memory_gauge.set(self.deliverer.memory.held_bytes() as f64);
             crate::waiting::select! {
                 Some(ended) = fetching.join_next_with_id() => {
                     self.note_end(ended, &mut carried, &mut breadth).await;

@@ -8,14 +8,16 @@ use std::{
     path::Path,
 };
 
+use memmap2::MmapMut;
+
 use super::disk::is_at;
 
 /// Where in the file, how many bytes, and from where in memory: all are whole blocks, or the system refuses the write. No
 /// disk asks for larger ones.
 const BLOCK: usize = 4096;
-/// What is written at a time. With more, a write costs hardly less; this is memory that is held as long as there is much
-/// to write.
-const BUFFER_BYTES: usize = 512 * 1024;
+/// What is written at a time: a huge page. In pages of the usual size the system looks at each of them for each write, and
+/// a write of a quarter costs nearly as much as this one. It is held as long as there is much to write.
+const BUFFER_BYTES: usize = 2 * 1024 * 1024;
 /// What is appended at once for it to begin.
 const LONG_BYTES: usize = 64 * 1024;
 
@@ -60,7 +62,7 @@ impl Appender {
             bytes = later;
         }
         while !bytes.is_empty() {
-            bytes = self.waiting.take(bytes);
+            bytes = self.waiting.take(bytes)?;
             if self.waiting.is_full() {
                 self.write_waiting()?;
             }
@@ -112,9 +114,9 @@ impl Appender {
 /// Bytes that begin at a block's border in memory.
 #[derive(Default)]
 struct Waiting {
-    /// Of one block more than it holds.
-    buffer: Vec<u8>,
-    /// The first border in it.
+    /// Twice what it holds, so that a huge page's border is in it. What is never touched takes no memory.
+    buffer: Option<MmapMut>,
+    /// That border.
     start: usize,
     count: usize,
 }
@@ -134,21 +136,36 @@ impl Waiting {
 
     fn bytes(&self) -> &[u8] {
         let end = self.start + self.count;
-        self.buffer.get(self.start..end).unwrap_or_default()
+        let buffer = self.buffer.as_deref().unwrap_or_default();
+        buffer.get(self.start..end).unwrap_or_default()
     }
 
     /// Takes as many as there is room for. The others.
-    fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; BUFFER_BYTES + BLOCK];
-            self.start = self.buffer.as_ptr().align_offset(BLOCK) % BLOCK;
-        }
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+        let buffer = match &mut self.buffer {
+            Some(buffer) => buffer,
+            none => {
+                let buffer = map(2 * BUFFER_BYTES)?;
+                self.start = buffer.as_ptr().align_offset(BUFFER_BYTES) % BUFFER_BYTES;
+                none.insert(buffer)
+            }
+        };
         let from = self.start + self.count;
         let (now, later) = bytes.split_at(bytes.len().min(BUFFER_BYTES - self.count));
-        self.buffer[from..from + now.len()].copy_from_slice(now);
+        buffer[from..from + now.len()].copy_from_slice(now);
         self.count += now.len();
-        later
+        Ok(later)
     }
+}
+
+/// Memory in huge pages, where the system has some.
+fn map(bytes: usize) -> io::Result<MmapMut> {
+    let map = MmapMut::map_anon(bytes)?;
+    #[cfg(target_os = "linux")]
+    if let Err(error) = map.advise(memmap2::Advice::HugePage) {
+        tracing::debug!(%error, "no huge pages for what is written");
+    }
+    Ok(map)
 }
 
 #[cfg(target_os = "linux")]
@@ -189,7 +206,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            4 => prop_oneof![0..9000_usize, LONG_BYTES - 1..LONG_BYTES + 2, Just(3 * BLOCK), 500_000..700_000_usize]
+            4 => prop_oneof![0..9000_usize, LONG_BYTES - 1..LONG_BYTES + 2, Just(3 * BLOCK), 500_000..2_500_000_usize]
                 .prop_map(Step::Append),
             3 => Just(Step::Flush),
             1 => any::<prop::sample::Index>().prop_map(Step::CutTo),

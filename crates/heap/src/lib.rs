@@ -9,7 +9,9 @@
 /// From this size on, memory is mapped for itself and unmapped when it is freed. With half a MiB a busy process held 8 MiB
 /// more, in holes. Above the buffers in which connections read, which come and go with every body: mapped each time, they
 /// cost as much as what is done with what is in them.
-pub const MAPPED_FROM_BYTES: usize = 128 * 1024;
+pub const MAPPED_FROM_BYTES: usize = 64 * 1024;
+/// From this on, what is free at an arena's end is given back. Less would come and go all the time.
+const FREE_FROM_BYTES: usize = 128 * 1024;
 
 /// Fixes the threshold. To be called before any thread is started. Whether it could be; where the allocator is another one,
 /// there is nothing to set.
@@ -20,11 +22,11 @@ pub fn give_back_early() -> bool {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the allocator can only be set by a C function")]
 fn set() -> bool {
-    let bytes = libc::c_int::try_from(MAPPED_FROM_BYTES).unwrap_or(libc::c_int::MAX);
+    let int = |bytes| libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     // SAFETY: mallopt takes two numbers and keeps to itself; it may be called at any time, on any thread.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) == 1
-            && libc::mallopt(libc::M_TRIM_THRESHOLD, bytes) == 1
+        libc::mallopt(libc::M_MMAP_THRESHOLD, int(MAPPED_FROM_BYTES)) == 1
+            && libc::mallopt(libc::M_TRIM_THRESHOLD, int(FREE_FROM_BYTES)) == 1
     }
 }
 
@@ -53,7 +55,7 @@ mod tests {
         for _ in 0..4 {
             let mut large = Vec::new();
             for _ in 0..64 {
-                large.push(vec![1_u8; 4 * MAPPED_FROM_BYTES]);
+                large.push(vec![1_u8; 8 * MAPPED_FROM_BYTES]);
                 kept.push(vec![1_u8; 1_000]);
             }
             assert!(resident_kib() > before + 16 * 1024);

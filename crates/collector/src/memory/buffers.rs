@@ -23,7 +23,7 @@ pub(super) fn size_for(bytes: usize) -> usize {
 }
 
 /// From this length on a text lies in a slab. What is shorter the allocator has at hand.
-const IN_SLAB_FROM_BYTES: usize = 128 * 1024;
+const IN_SLAB_FROM_BYTES: usize = 64 * 1024;
 
 /// How much memory is taken by a text or a body of `bytes`.
 pub(super) fn place_for(bytes: usize) -> usize {
@@ -92,8 +92,8 @@ impl Bounds {
             most_bytes: max_bytes / 64 * 5,
             at_hand_bytes: max_bytes / 16,
             slab_bytes: 2 * max_text_bytes,
-            // For the text that there may be, and the bodies.
-            slab_count: max_bytes * 3 / 8 / (2 * max_text_bytes),
+            // For some two thirds of the text and the bodies that there may be: where much lies in slabs, holes do, too.
+            slab_count: max_bytes / 4 / (2 * max_text_bytes),
         }
     }
 }

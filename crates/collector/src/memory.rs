@@ -4,7 +4,8 @@
 //!
 //! Nobody waits in a circle. Text is read by *readers* and let go of by *sinks*. All that readers hold fits one part of the
 //! store and all that sinks have under way fits the rest, so what a reader waits for is held by batches that wait for no
-//! reader. A reader that holds a first piece may wait to become one of those that read whole parts, or whole texts, which
+//! reader. Parts of a text that was inflated in one go lie in it together: all of it counts until the last of them is let go of,
+//! for the store and for the sink that has it under way. A reader that holds a first piece may wait to become one of those that read whole parts, or whole texts, which
 //! count as so many parts at once; these wait for nobody with a first piece. What sinks encode comes out of a store of its own, which belongs to one sink alone.
 
 mod body;

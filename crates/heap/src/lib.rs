@@ -6,11 +6,12 @@
 //! the threshold keeps it from moving. mimalloc and jemalloc were measured in its place: they hold more than this, and the
 //! buffers that the pipeline fills over and over are kept by itself.
 
-/// From this size on, memory is mapped for itself and unmapped when it is freed. With half a MiB a busy process held 8 MiB
-/// more, in holes. Above the buffers in which connections read, which come and go with every body: mapped each time, they
+/// From this size on, memory is mapped for itself and unmapped when it is freed. With half a MiB a busy process held some
+/// 10 MiB more, in holes. Above the buffers in which connections read, which come and go with every body: mapped each time, they
 /// cost as much as what is done with what is in them.
 pub const MAPPED_FROM_BYTES: usize = 64 * 1024;
 /// From this on, what is free at an arena's end is given back. Less would come and go all the time.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 const FREE_FROM_BYTES: usize = 128 * 1024;
 
 /// Fixes the threshold. To be called before any thread is started. Whether it could be; where the allocator is another one,

@@ -25,6 +25,9 @@ pub(super) fn size_for(bytes: usize) -> usize {
 /// From this length on a text lies in a slab. What is shorter the allocator has at hand.
 const IN_SLAB_FROM_BYTES: usize = 64 * 1024;
 
+/// Slabs at most: for some two thirds of the text and the bodies that there may be. Where much lies in slabs, holes do, too.
+const MAX_SLABS: usize = 4;
+
 /// How much memory is taken by a text or a body of `bytes`.
 pub(super) fn place_for(bytes: usize) -> usize {
     match bytes < IN_SLAB_FROM_BYTES {
@@ -79,9 +82,8 @@ pub(super) struct Bounds {
     /// who waits for that room takes them up. Without this a busy process would ask the system for all of its memory over
     /// and over.
     at_hand_bytes: usize,
-    /// The length of a slab, and how many there are at most.
+    /// The length of a slab.
     slab_bytes: usize,
-    slab_count: usize,
 }
 
 impl Bounds {
@@ -91,9 +93,7 @@ impl Bounds {
             longest_bytes: size_for(max_text_bytes),
             most_bytes: max_bytes / 64 * 5,
             at_hand_bytes: max_bytes / 16,
-            slab_bytes: 2 * max_text_bytes,
-            // For some two thirds of the text and the bodies that there may be: where much lies in slabs, holes do, too.
-            slab_count: max_bytes / 4 / (2 * max_text_bytes),
+            slab_bytes: max_bytes / 16,
         }
     }
 }
@@ -123,7 +123,7 @@ impl Buffers {
             stores,
             bounds,
             kept: Mutex::default(),
-            slabs: Slabs::new(bounds.slab_bytes, bounds.slab_count),
+            slabs: Slabs::new(bounds.slab_bytes, MAX_SLABS),
         }
     }
 

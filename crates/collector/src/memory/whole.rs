@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::buffers::{Place, place_for};
 use super::{BESIDES_BYTES, Memory, Reader, Text, first_bytes, part_bytes, units_of};
 
-/// The longest text, as a part of all memory: as many of its size as there are at most beside what else is in flight.
-const TEXTS: usize = 32;
+/// The longest text, as a part of all memory. What is longer is inflated as a stream, which takes four times as long.
+const TEXTS: usize = 24;
 
 /// Units for a text.
 fn units_for(text_bytes: usize) -> usize {

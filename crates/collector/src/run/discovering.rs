@@ -18,12 +18,14 @@ use crate::telemetry::chain;
 
 /// How often subscriptions are looked after: as often as Microsoft lets one be started.
 const KEEP_SUBSCRIBED_EVERY: Duration = Duration::from_secs(15 * 60);
-/// How many tenants are listed at once: enough to hide the distance to Microsoft, few enough
-/// that a thousand tenants' pages do not fill the memory.
-const CONCURRENT_LISTINGS: usize = 16;
+/// How many tenants are listed at once: enough to hide the distance to Microsoft, few enough that their pages, and what the
+/// connections for five content types of each hold, do not fill the memory.
+const CONCURRENT_LISTINGS: usize = 8;
 /// The same where there are more than a few thousand tenants, or the round of all of them would take longer than a minute.
 /// With five content types each these are as many requests as connections are kept: one more would be a handshake more.
 const MAX_CONCURRENT_LISTINGS: usize = 48;
+/// Of how many tenants one is listed at a time, between these two.
+const TENANTS_PER_LISTING: usize = 50;
 
 impl Pipeline {
     /// Looks after the subscriptions that it is time for, and lists every content type of every tenant. How many blobs
@@ -39,7 +41,7 @@ impl Pipeline {
             .map(|tenant| self.discover(tenant).boxed())
             .collect();
         let results: Vec<_> = futures::stream::iter(tenants)
-            .buffer_unordered(CONCURRENT_LISTINGS)
+            .buffer_unordered(self.listings_at_once())
             .collect()
             .await;
         results
@@ -65,8 +67,7 @@ impl Pipeline {
 
     pub(super) async fn discover_until(&self, stop: &CancellationToken) {
         // Each tenant at its own pace: one that is slow, or whose requests hang, must not keep the others waiting.
-        let many = self.tenants.len() / 100;
-        let places = Semaphore::new(many.clamp(CONCURRENT_LISTINGS, MAX_CONCURRENT_LISTINGS));
+        let places = Semaphore::new(self.listings_at_once());
         let mut loops: FuturesUnordered<_> = self
             .tenants
             .iter()
@@ -79,6 +80,11 @@ impl Pipeline {
             .collect();
         let tenants = async { while loops.next().await.is_some() {} };
         tokio::join!(tenants, self.count_until(stop));
+    }
+
+    fn listings_at_once(&self) -> usize {
+        let many = self.tenants.len() / TENANTS_PER_LISTING;
+        many.clamp(CONCURRENT_LISTINGS, MAX_CONCURRENT_LISTINGS)
     }
 
     /// How long after its first listing, for which nobody waits, the tenant of this number is listed for the second time: at

@@ -136,8 +136,10 @@ impl Buffers {
                 buffer
             }
             None => {
-                // What lies there unused is memory, too.
-                self.slabs.trim();
+                if size >= IN_SLAB_FROM_BYTES {
+                    // What lies there unused is memory, too.
+                    self.slabs.trim();
+                }
                 vec![0; size]
             }
         }

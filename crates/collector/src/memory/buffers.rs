@@ -25,8 +25,8 @@ pub(super) fn size_for(bytes: usize) -> usize {
 /// From this length on a text lies in a slab. What is shorter the allocator has at hand.
 const IN_SLAB_FROM_BYTES: usize = 64 * 1024;
 
-/// Slabs at most: for some two thirds of the text and the bodies that there may be. Where much lies in slabs, holes do, too.
-const MAX_SLABS: usize = 4;
+/// Slabs at most: for most of the text and the bodies that there may be. Where much lies in slabs, holes do, too.
+const MAX_SLABS: usize = 5;
 
 /// How much memory is taken by a text or a body of `bytes`.
 pub(super) fn place_for(bytes: usize) -> usize {

@@ -67,8 +67,8 @@ pub struct Memory {
 impl Memory {
     /// Of 64 parts of `max_bytes`, five are for text that is read, fourteen for text on its way to sinks, eight for the
     /// connections of those who read, eight for the bodies that come by them, and a sixth of all is for what sinks make of the
-    /// text. The rest is for the program itself: its code, the ledger's cache, what
-    /// an allocator leaves unused.
+    /// text. The rest is for the program itself: its code, the ledger's cache, what lies unused in slabs and at the
+    /// allocator's.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         let part_units = units_of(part_bytes());

@@ -13,6 +13,7 @@ use super::slabs::{self, Slabs};
 
 /// From this size on, buffers are kept. Smaller ones the allocator keeps by itself.
 const KEPT_FROM_BYTES: usize = 32 * 1024;
+
 /// How long a buffer for `bytes` is: a quarter longer at most, so that few sizes serve all.
 pub(super) fn size_for(bytes: usize) -> usize {
     if bytes < KEPT_FROM_BYTES {

@@ -23,6 +23,18 @@ async fn host(scene: &Scene, deliverer: &Arc<Deliverer>, hours: u64) -> usize {
     known
 }
 
+/// One pass, beside what the test does, until it is in a hurry.
+fn in_background(
+    deliverer: &Arc<Deliverer>,
+    hurry: &CancellationToken,
+) -> tokio::task::JoinHandle<PassCounts> {
+    let (deliverer, hurry) = (Arc::clone(deliverer), hurry.clone());
+    tokio::spawn(async move {
+        let never = CancellationToken::new();
+        deliverer.deliver_due(&never, &hurry).await.unwrap()
+    })
+}
+
 /// Passes every two seconds until nothing is pending; how long that took.
 async fn recover(scene: &Scene, deliverer: &Arc<Deliverer>) -> Duration {
     let started = Instant::now();
@@ -98,15 +110,7 @@ async fn a_sink_that_hangs_over_single_parts_keeps_no_more_than_its_share_of_the
     hung.always(Turn::Hang);
     let deliverer = deliverer_with(&scene, &[&good, &hung], 16, 64 * MIB);
     let hurry = CancellationToken::new();
-    let running = tokio::spawn({
-        let (deliverer, hurry) = (Arc::clone(&deliverer), hurry.clone());
-        async move {
-            deliverer
-                .deliver_due(&CancellationToken::new(), &hurry)
-                .await
-                .unwrap()
-        }
-    });
+    let running = in_background(&deliverer, &hurry);
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(good.taken().len(), 24 * 500, "in two minutes");
     let held = deliverer.memory.held_bytes();
@@ -129,15 +133,7 @@ async fn a_sink_that_hangs_with_its_share_of_the_memory_stops_no_other() {
     // A store of 2.7 MiB, of which a sink may have a quarter under way: a part.
     let deliverer = deliverer_with(&scene, &[&good, &hung], 16, 8 * MIB);
     let hurry = CancellationToken::new();
-    let running = tokio::spawn({
-        let (deliverer, hurry) = (Arc::clone(&deliverer), hurry.clone());
-        async move {
-            deliverer
-                .deliver_due(&CancellationToken::new(), &hurry)
-                .await
-                .unwrap()
-        }
-    });
+    let running = in_background(&deliverer, &hurry);
     let mut most = 0;
     for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -95,14 +95,27 @@ impl Slabs {
 }
 
 impl Slab {
+    /// Zeros that the system makes when they are first looked at.
     fn new(bytes: usize) -> Self {
-        // Zeros that the system makes when they are first looked at.
-        let all = BytesMut::zeroed(bytes);
+        let all = match bytes < heap::HUGE_PAGE_BYTES {
+            true => BytesMut::zeroed(bytes),
+            false => Self::in_huge_pages(bytes),
+        };
         Self {
             start: all.as_ptr() as usize,
             bytes,
             free: vec![all],
         }
+    }
+
+    /// Made of huge pages where the system has them: to have small ones made one by one as they are first looked at takes as
+    /// long as inflating what will lie in them. What is before and behind them is never looked at, so it takes no memory.
+    fn in_huge_pages(bytes: usize) -> BytesMut {
+        let mut all = BytesMut::zeroed(bytes + heap::HUGE_PAGE_BYTES);
+        drop(all.split_to(all.as_ptr().align_offset(heap::HUGE_PAGE_BYTES)));
+        all.truncate(bytes);
+        heap::prefer_huge_pages(&mut all);
+        all
     }
 
     fn holds(&self, at: usize) -> bool {

@@ -8,8 +8,6 @@ use std::{
     path::Path,
 };
 
-use memmap2::MmapMut;
-
 use super::disk::is_at;
 
 /// Where in the file, how many bytes, and from where in memory: all are whole blocks, or the system refuses the write. No
@@ -17,7 +15,7 @@ use super::disk::is_at;
 const BLOCK: usize = 4096;
 /// What is written at a time: a huge page. In pages of the usual size the system looks at each of them for each write, and
 /// a write of a quarter costs nearly as much as this one. It is held as long as there is much to write.
-const BUFFER_BYTES: usize = 2 * 1024 * 1024;
+const BUFFER_BYTES: usize = heap::HUGE_PAGE_BYTES;
 /// What is appended at once for it to begin.
 const LONG_BYTES: usize = 64 * 1024;
 
@@ -62,7 +60,7 @@ impl Appender {
             bytes = later;
         }
         while !bytes.is_empty() {
-            bytes = self.waiting.take(bytes)?;
+            bytes = self.waiting.take(bytes);
             if self.waiting.is_full() {
                 self.write_waiting()?;
             }
@@ -115,7 +113,7 @@ impl Appender {
 #[derive(Default)]
 struct Waiting {
     /// Twice what it holds, so that a huge page's border is in it. What is never touched takes no memory.
-    buffer: Option<MmapMut>,
+    buffer: Option<Vec<u8>>,
     /// That border.
     start: usize,
     count: usize,
@@ -141,31 +139,20 @@ impl Waiting {
     }
 
     /// Takes as many as there is room for. The others.
-    fn take<'a>(&mut self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
-        let buffer = match &mut self.buffer {
-            Some(buffer) => buffer,
-            none => {
-                let buffer = map(2 * BUFFER_BYTES)?;
-                self.start = buffer.as_ptr().align_offset(BUFFER_BYTES) % BUFFER_BYTES;
-                none.insert(buffer)
-            }
-        };
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let buffer = self.buffer.get_or_insert_with(|| {
+            // Zeros that the system makes when they are first looked at.
+            let mut buffer = vec![0; 2 * BUFFER_BYTES];
+            self.start = buffer.as_ptr().align_offset(BUFFER_BYTES) % BUFFER_BYTES;
+            heap::prefer_huge_pages(&mut buffer);
+            buffer
+        });
         let from = self.start + self.count;
         let (now, later) = bytes.split_at(bytes.len().min(BUFFER_BYTES - self.count));
         buffer[from..from + now.len()].copy_from_slice(now);
         self.count += now.len();
-        Ok(later)
+        later
     }
-}
-
-/// Memory in huge pages, where the system has some.
-fn map(bytes: usize) -> io::Result<MmapMut> {
-    let map = MmapMut::map_anon(bytes)?;
-    #[cfg(target_os = "linux")]
-    if let Err(error) = map.advise(memmap2::Advice::HugePage) {
-        tracing::debug!(%error, "no huge pages for what is written");
-    }
-    Ok(map)
 }
 
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@
 mod tests;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use activity_api::{ContentId, ContentType, TenantId};
 use bytes::Bytes;
@@ -107,6 +107,22 @@ impl BlobPart {
         }
     }
 
+    /// What it is known by, without its records and their text.
+    pub(crate) fn bare(&self) -> Self {
+        static NOTHING: LazyLock<Arc<Text>> =
+            LazyLock::new(|| Arc::new(Text::alone(Vec::new(), None)));
+        Self {
+            blob: Arc::clone(&self.blob),
+            layout: Layout {
+                key: self.layout.key,
+                spans: Vec::new(),
+                are_lines: false,
+            },
+            text: Arc::clone(&NOTHING),
+            range: 0..0,
+        }
+    }
+
     /// The blob's bytes, save that behind a record stands a line feed.
     fn bytes(&self) -> &[u8] {
         self.text
@@ -135,7 +151,8 @@ impl BlobPart {
     /// How many records the part has.
     #[must_use]
     pub fn record_count(&self) -> usize {
-        self.layout.spans.len()
+        // Also of one that is bare.
+        usize::try_from(self.layout.key.record_count).unwrap_or(usize::MAX)
     }
 
     /// Bytes of all its records' text.
@@ -311,6 +328,17 @@ pub struct Batch {
     skip: usize,
     /// Where what the sink makes of it is counted; nothing where memory is not bounded.
     encoding: Option<Encoding>,
+    let_go: Option<LetGo>,
+}
+
+/// How whoever keeps a batch's text for another try is told that there will be none.
+#[derive(Clone)]
+struct LetGo(Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for LetGo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LetGo")
+    }
 }
 
 impl Batch {
@@ -324,6 +352,7 @@ impl Batch {
             left_out: Arc::default(),
             skip: 0,
             encoding: None,
+            let_go: None,
         }
     }
 
@@ -343,6 +372,41 @@ impl Batch {
         match &self.encoding {
             Some(encoding) => Some(encoding.reserve(bytes).await),
             None => None,
+        }
+    }
+
+    /// The same batch, of which `let_go` is told when its text is needed no more.
+    #[must_use]
+    pub(crate) fn let_go_by(mut self, let_go: impl Fn() + Send + Sync + 'static) -> Self {
+        self.let_go = Some(LetGo(Arc::new(let_go)));
+        self
+    }
+
+    /// The same batch of these parts, which are the same with their records.
+    #[must_use]
+    pub(crate) fn of_parts(mut self, parts: Vec<Arc<BlobPart>>) -> Self {
+        debug_assert!(
+            parts
+                .iter()
+                .map(|part| part.key())
+                .eq(self.parts.iter().map(|part| part.key()))
+        );
+        self.parts = parts;
+        self
+    }
+
+    /// Whether somebody keeps the text for another try, who can be told that there will be none.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.let_go.is_some()
+    }
+
+    /// Lets go of the text: the sink holds what it made of all that is left of it. Should that not arrive, the blobs are
+    /// fetched again.
+    pub(crate) fn let_go(self) {
+        let Self { parts, let_go, .. } = self;
+        drop(parts);
+        if let Some(LetGo(let_go)) = let_go {
+            let_go();
         }
     }
 

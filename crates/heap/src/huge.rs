@@ -13,7 +13,10 @@ pub fn prefer_huge_pages(bytes: &mut [u8]) -> bool {
     let range = bytes.as_mut_ptr_range();
     let before = range.start.align_offset(HUGE_PAGE_BYTES);
     let length = bytes.len().saturating_sub(before) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
-    match bytes.get_mut(before..).and_then(|bytes| bytes.get_mut(..length)) {
+    match bytes
+        .get_mut(before..)
+        .and_then(|bytes| bytes.get_mut(..length))
+    {
         Some(whole) if !whole.is_empty() => advise(whole),
         _ => false,
     }

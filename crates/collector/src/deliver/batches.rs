@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::in_flight::InFlight;
@@ -22,10 +23,24 @@ pub(super) struct LaneItem {
     pub(super) since: Instant,
 }
 
+impl LaneItem {
+    /// The same without the records and their text.
+    pub(super) fn bare(self) -> Self {
+        Self {
+            part: Arc::new(self.part.bare()),
+            ..self
+        }
+    }
+}
+
 /// The texts in which the parts lie that are under way to one sink. Each counts as a whole, and once, however many of its
 /// parts are under way: the last of them keeps all of it in memory.
 #[derive(Default)]
-pub(super) struct UnderWay(Mutex<Texts>);
+pub(super) struct UnderWay {
+    texts: Mutex<Texts>,
+    /// A text is gone before its batch has arrived.
+    has_room: Notify,
+}
 
 #[derive(Default)]
 struct Texts {
@@ -59,9 +74,19 @@ impl UnderWay {
         }
     }
 
+    /// To be said when parts are under way no more while their batch is.
+    pub(super) fn has_room_again(&self) {
+        self.has_room.notify_one();
+    }
+
+    /// Until that is said.
+    pub(super) async fn has_room(&self) {
+        self.has_room.notified().await;
+    }
+
     fn texts(&self) -> MutexGuard<'_, Texts> {
         // Counts are never left half changed by whoever panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

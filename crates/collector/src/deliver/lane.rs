@@ -17,6 +17,7 @@ use tracing::{error, warn};
 use super::batches::{Allowance, Brought, LaneItem, UnderWay, Waiting, group_by_blob};
 use super::health::{Health, Interruption, LONGEST_PAUSE, StallGuard};
 use super::in_flight::Settled;
+use super::kept::Kept;
 use super::pauses::plan_pause;
 use super::repeats::{Claim, Claims, Repeats, distinct_of, keys_of};
 use super::settle::Settler;
@@ -93,12 +94,8 @@ impl Lane {
                 && let Some((batch, claim)) = self.next_batch(&texts, &mut waiting, &mut held_back)
             {
                 moved_at = Instant::now();
-                let held = texts.begin(batch.iter().map(|item| &*item.part));
-                let carried = Arc::clone(&self).carry(batch, claim);
-                under_way.spawn(async move {
-                    carried.await;
-                    drop(held);
-                });
+                let kept = Kept::new(&texts, &batch);
+                under_way.spawn(Arc::clone(&self).carry(batch, kept, claim));
             }
             if self.health.is_stalled() || self.health.was_failing() && !under_way.is_empty() {
                 let held_back = held_back.take().map(|(batch, _)| batch);
@@ -123,6 +120,7 @@ impl Lane {
                         error!(sink = %self.health.sink, cause = %panic, "a batch was dropped by a defect");
                     }
                 }
+                () = texts.has_room(), if !under_way.is_empty() => {}
                 () = tokio::time::sleep_until(moved_at + self.health.stalls_after()),
                     if !under_way.is_empty() && !self.health.is_stalled() => self.stall(),
                 () = tokio::time::sleep_until(lingers_until.unwrap_or(moved_at)), if lingers_until.is_some() => {}
@@ -225,7 +223,7 @@ impl Lane {
     /// # If interrupted
     /// Before the sink's yes: nothing is known, the records come again. Between its yes and the ledger's: the same,
     /// which a sink with a position undoes and any other sees as a repeat.
-    async fn carry(self: Arc<Self>, items: Vec<LaneItem>, claim: Option<Claim>) {
+    async fn carry(self: Arc<Self>, items: Vec<LaneItem>, mut kept: Kept, claim: Option<Claim>) {
         let interruption = Interruption(Some(&self.health));
         let mut settled = Vec::new();
         let (known, items) = self.health.withheld.split(items);
@@ -233,13 +231,27 @@ impl Lane {
             true => claim.keys().to_vec(),
             false => keys_of(&items),
         });
+        if !known.is_empty() {
+            kept = kept.only(&items);
+        }
         for (item, refused) in known {
             let brought = Brought::all(&item, refused);
             settled.append(&mut self.acknowledge(vec![item], brought).await);
         }
         if !items.is_empty() {
-            settled.append(&mut match self.bring(&items, keys).await {
-                Ok(brought) => self.acknowledge(items, brought).await,
+            let items: Vec<_> = match self.sink.may_let_go() {
+                true => items.into_iter().map(LaneItem::bare).collect(),
+                false => items,
+            };
+            let kept = Arc::new(kept);
+            settled.append(&mut match self.bring(&items, &kept, keys).await {
+                Ok(brought) => match kept.return_to(items, &brought) {
+                    Ok(items) => self.acknowledge(items, brought).await,
+                    Err(items) => {
+                        error!(sink = %self.health.sink, "the sink refused records whose text it had let go of, by a defect");
+                        self.give_up(&items, self.clock.now())
+                    }
+                },
                 Err(retry_at) => self.give_up(&items, retry_at),
             });
         }
@@ -255,6 +267,7 @@ impl Lane {
     async fn bring(
         &self,
         items: &[LaneItem],
+        kept: &Arc<Kept>,
         keys: Option<Vec<Option<RecordKey>>>,
     ) -> Result<Brought, Timestamp> {
         let now = self.clock.now();
@@ -291,10 +304,13 @@ impl Lane {
             if let Err(retry_at) = self.resume_if_needed().await {
                 return brought.up_to_here(retry_at);
             }
-            let rest = batch.clone().skip(brought.record_count);
+            let Some(parts) = kept.parts() else {
+                return brought.up_to_here(self.clock.now());
+            };
+            let rest = batch.clone().of_parts(parts).skip(brought.record_count);
             let rest_count = rest.record_count();
             let started = Instant::now();
-            let result = self.deliver(&rest).await;
+            let result = self.deliver(rest, kept).await;
             let took = started.elapsed();
             match result {
                 Ok(receipt) => {
@@ -327,12 +343,13 @@ impl Lane {
                     let hung = took >= self.sink.answers_within();
                     let gives_up = is_final || hung || tried >= tries || pause > LONGEST_PAUSE;
                     let retry_at = match &failure.error {
+                        // Also what is fetched again because its text is gone: that shows nothing of the sink.
                         _ if !gives_up => now + pause,
                         Error::Ledger(_) => self.health.waits_for_ledger(now),
                         _ => self.health.fails(now, asked),
                     };
                     self.note_failure(&failure.error, delivered, retry_at, now);
-                    if gives_up {
+                    if gives_up || kept.is_gone() {
                         return brought.up_to_here(retry_at);
                     }
                     crate::waiting::select! {
@@ -347,12 +364,19 @@ impl Lane {
 
     /// The sink's delivery, given up when there is no more time: a sink may hang for longer than a process may. A panic
     /// becomes a failure, because a defect in one sink must not end the others, and so does what [`Receipt`] rules out.
-    async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
+    async fn deliver(&self, batch: Batch, kept: &Arc<Kept>) -> Result<Receipt, Failure> {
         let interruption = Interruption(Some(&self.health));
+        let batch = match self.sink.may_let_go() {
+            true => {
+                let kept = Arc::clone(kept);
+                batch.let_go_by(move || kept.let_go())
+            }
+            false => batch,
+        };
         let result = crate::waiting::select! {
             biased;
             () = self.hurry.cancelled() => return Err(unavailable("there is no more time").into()),
-            result = AssertUnwindSafe(self.sink.deliver(batch)).catch_unwind() => result,
+            result = AssertUnwindSafe(self.sink.deliver_and_let_go(batch)).catch_unwind() => result,
             () = tokio::time::sleep(self.sink.answers_within()) => return Err(unavailable(HANGS).into()),
         };
         let Ok(result) = result else {

@@ -6,6 +6,7 @@ mod expiring;
 mod fairness;
 mod interleavings;
 mod ledger_trouble;
+mod letting_go;
 mod outages;
 mod quarantine;
 mod repeats;

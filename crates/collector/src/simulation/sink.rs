@@ -225,6 +225,37 @@ impl Sink for SimulatedSink {
         let records = self.look_at(batch);
         self.world.hold(batch, true);
         let held = Held(&self.world, batch);
+        let result = self.answer(records).await;
+        drop(held);
+        result
+    }
+
+    fn may_let_go(&self) -> bool {
+        !self.planned().has_position
+    }
+
+    /// Lets go of some batches, as if it had packed them.
+    async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
+        let records = self.look_at(&batch);
+        let lets_go = self.refused(&records).is_empty() && self.world.state().chance.percent(50);
+        if !self.may_let_go() || !lets_go {
+            return self.deliver(&batch).await;
+        }
+        self.world
+            .step(|| format!("{} lets go of {records:?}", self.name))
+            .await;
+        batch.let_go();
+        self.answer(records).await
+    }
+
+    async fn tick(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl SimulatedSink {
+    /// What becomes of these records.
+    async fn answer(&self, records: Vec<(usize, u64)>) -> Result<Receipt, Failure> {
         self.world
             .step(|| format!("{} is offered {records:?}", self.name))
             .await;
@@ -278,12 +309,7 @@ impl Sink for SimulatedSink {
         self.world
             .step(|| format!("{} answers {}", self.name, told(&result)))
             .await;
-        drop(held);
         result
-    }
-
-    async fn tick(&self) -> Result<(), Error> {
-        Ok(())
     }
 }
 

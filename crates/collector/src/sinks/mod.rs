@@ -53,6 +53,24 @@ pub trait Sink: Send + Sync {
     /// committed one (in [`Sink::resume`]); any other may see these records twice, never zero times.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure>;
 
+    /// Whether [`Sink::deliver_and_let_go`] may let go of a batch's text.
+    fn may_let_go(&self) -> bool {
+        false
+    }
+
+    /// As [`Sink::deliver`], by a sink that may hold what it made of the records in place of their text: `Batch::let_go`
+    /// says that it does. What it then fails to deliver is fetched again, so it should do that only while deliveries
+    /// succeed; and it cannot refuse records of it any more.
+    ///
+    /// # Errors
+    /// As [`Sink::deliver`].
+    ///
+    /// # If interrupted
+    /// As [`Sink::deliver`].
+    async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
+        self.deliver(&batch).await
+    }
+
     /// Called now and then while nothing is being delivered, for work that time makes due (rotation by age).
     ///
     /// # Errors

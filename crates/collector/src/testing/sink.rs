@@ -40,6 +40,7 @@ pub(crate) struct FakeSink {
     batch_bytes: usize,
     max_in_flight: usize,
     has_position: bool,
+    lets_go: bool,
     state: Mutex<State>,
 }
 
@@ -67,6 +68,7 @@ impl FakeSink {
             batch_bytes: 4 * 1024 * 1024,
             max_in_flight: 1,
             has_position: false,
+            lets_go: false,
             state: Mutex::default(),
         }
     }
@@ -76,6 +78,16 @@ impl FakeSink {
         Arc::new(Self {
             batch_bytes: 1,
             max_in_flight,
+            ..Self::plain(name)
+        })
+    }
+
+    /// A sink that takes one part a batch and lets go of its text at once, so many batches at a time.
+    pub(crate) fn letting_go(name: &str, max_in_flight: usize) -> Arc<Self> {
+        Arc::new(Self {
+            batch_bytes: 1,
+            max_in_flight,
+            lets_go: true,
             ..Self::plain(name)
         })
     }
@@ -174,10 +186,37 @@ impl Sink for FakeSink {
     }
 
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
-        let texts: Vec<_> = batch
-            .records()
-            .map(|record| String::from_utf8(record.text().to_vec()).unwrap())
-            .collect();
+        self.take(texts(batch)).await
+    }
+
+    fn may_let_go(&self) -> bool {
+        self.lets_go
+    }
+
+    async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
+        let texts = texts(&batch);
+        if self.lets_go {
+            batch.let_go();
+        }
+        self.take(texts).await
+    }
+
+    async fn tick(&self) -> Result<(), Error> {
+        self.state.lock().unwrap().ticks += 1;
+        Ok(())
+    }
+}
+
+fn texts(batch: &Batch) -> Vec<String> {
+    batch
+        .records()
+        .map(|record| String::from_utf8(record.text().to_vec()).unwrap())
+        .collect()
+}
+
+impl FakeSink {
+    /// Does with these records what is its next turn.
+    async fn take(&self, texts: Vec<String>) -> Result<Receipt, Failure> {
         let turn = {
             let mut state = self.state.lock().unwrap();
             state.batches.push(texts.clone());
@@ -245,10 +284,5 @@ impl Sink for FakeSink {
         state.taken.extend(taken);
         let position = self.has_position.then(|| state.taken.len().to_string());
         Ok(Receipt { position, refused })
-    }
-
-    async fn tick(&self) -> Result<(), Error> {
-        self.state.lock().unwrap().ticks += 1;
-        Ok(())
     }
 }

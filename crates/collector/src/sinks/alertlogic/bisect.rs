@@ -48,6 +48,14 @@ impl Progress {
         None
     }
 
+    /// Whether this stretch is all that is left of the batch, and no record is refused or suspected: then nobody will ask for
+    /// the text of any, if it is taken.
+    pub(super) fn is_last(&self, stretch: &Range<usize>) -> bool {
+        self.ends.first() == Some(&stretch.end)
+            && self.refused.is_empty()
+            && self.suspects.is_empty()
+    }
+
     /// The service took the next `count` records.
     pub(super) fn accept(&mut self, count: usize) {
         self.refused.append(&mut self.suspects);

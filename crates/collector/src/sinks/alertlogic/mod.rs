@@ -18,7 +18,14 @@ pub use config::{
     AlertLogicConfig, DEFAULT_API, DEFAULT_PAYLOAD_BYTES, LARGEST_PAYLOAD_BYTES, TenantIdentity,
 };
 
-use std::{collections::BTreeMap, num::NonZero, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use activity_api::TenantId;
 use alertlogic::{
@@ -46,9 +53,11 @@ const MAX_BATCH_BYTES: usize = 3 << 20;
 /// Below this a request is all overhead.
 const MIN_BATCH_BYTES: usize = 64 << 10;
 /// So many keep a line with some delay busy while the next are compressed.
-const MAX_IN_FLIGHT: usize = 8;
+const MAX_IN_FLIGHT: usize = 16;
 /// Text that is packed where it is; for more, the packing goes to a thread that may block.
 const MAX_INLINE_BYTES: usize = 32 << 10;
+/// What a payload is sent by, in messages.
+const POST: &str = "post to ingest";
 /// For how long a yes shows that the service takes this tenant's payloads, so that a no is about one record.
 const TELLING: SignedDuration = SignedDuration::from_mins(10);
 
@@ -61,6 +70,9 @@ pub struct AlertLogicSink {
     /// Batches that are packed at a time: more than there are cores would only be more that are half done.
     packing: Semaphore,
     tenants: BTreeMap<TenantId, Arc<Statistics>>,
+    /// The last payload was taken. As long as that is so, text is let go of when it is packed: far away, a batch is under way
+    /// for many times as long as its packing takes, and its payload takes a fifth of the memory.
+    is_smooth: AtomicBool,
 }
 
 impl AlertLogicSink {
@@ -98,10 +110,11 @@ impl AlertLogicSink {
                 .collect(),
             service: Arc::clone(service),
             account,
+            is_smooth: AtomicBool::new(false),
         }
     }
 
-    async fn deliver_records(&self, batch: &Batch, progress: &mut Progress) -> Result<(), Error> {
+    async fn deliver_records(&self, batch: Batch, progress: &mut Progress) -> Result<(), Error> {
         let statistics = self
             .tenants
             .get(&batch.tenant())
@@ -113,7 +126,11 @@ impl AlertLogicSink {
                 ),
             })?;
         let source = self.account.source(batch.tenant()).await?;
+        let mut text = Some(batch);
         while let Some(stretch) = progress.next_stretch() {
+            let Some(batch) = &text else {
+                break;
+            };
             // Before the room, so that none is held by who waits for the others' packing.
             let packing = self.packing.acquire().await;
             let mut room = batch
@@ -134,7 +151,17 @@ impl AlertLogicSink {
             if let Some(room) = &mut room {
                 room.shrink(payload.held_bytes);
             }
-            match self.post(&payload).await? {
+            if payload.message_count == stretch.len()
+                && progress.is_last(&stretch)
+                && self.is_smooth.load(Ordering::Relaxed)
+                && let Some(batch) = text.take_if(|batch| batch.is_kept())
+            {
+                batch.let_go();
+            }
+            let posted = self.post(&payload).await;
+            self.is_smooth
+                .store(matches!(posted, Ok(None)), Ordering::Relaxed);
+            match posted? {
                 None => {
                     progress.accept(payload.message_count);
                     self.packer.note_accepted(payload.body.len());
@@ -144,6 +171,9 @@ impl AlertLogicSink {
                         self.service.now(),
                     );
                     self.report(statistics, &source);
+                }
+                Some(refusal) if text.is_none() => {
+                    return Err(self.refused_without_text(&payload, &refusal));
                 }
                 Some(refusal) => self.split(&payload, &refusal, progress)?,
             }
@@ -178,10 +208,9 @@ impl AlertLogicSink {
 
     /// Posts a payload; returns why, when the service does not take it but may take less of it.
     async fn post(&self, payload: &Payload) -> Result<Option<ServiceError>, Error> {
-        let what = "post to ingest";
         let ingest = self.service.ingest().await?;
         let make = |token: &Token| ingest::logmsgs_request(&ingest, token, payload.body.clone());
-        let reply = match self.service.call(what, make).await {
+        let reply = match self.service.call(POST, make).await {
             Ok(reply) => reply,
             Err(CallError::Unreached(error)) => {
                 self.service.note_ingest_reached(false);
@@ -193,7 +222,7 @@ impl AlertLogicSink {
         match reply.check(self.service.now()) {
             Ok(()) => Ok(None),
             Err(error) if error.next_step() == NextStep::Split => Ok(Some(error)),
-            Err(error) => Err(self.service.describe(what, &error)),
+            Err(error) => Err(self.service.describe(POST, &error)),
         }
     }
 
@@ -221,6 +250,20 @@ impl AlertLogicSink {
         progress
             .suspect(&reason)
             .map_err(|reason| self.refused_all(&reason))
+    }
+
+    /// Which record it is about cannot be looked for now. The next time the text will be there, as this was no success.
+    fn refused_without_text(&self, payload: &Payload, refusal: &ServiceError) -> Error {
+        if payload.message_count > 1 && *refusal == ServiceError::TooLarge {
+            self.packer.note_refused(payload.body.len());
+        }
+        Error::Unavailable {
+            what: format!(
+                "sink {}: ingest refused a payload ({refusal}); its blobs are fetched again to find out why",
+                self.name
+            ),
+            retry_after: None,
+        }
     }
 
     fn refused_all(&self, reason: &str) -> Error {
@@ -319,6 +362,14 @@ impl Sink for AlertLogicSink {
     /// Payloads that got their yes, and one whose yes was under way, are sent again with the batch: the service has
     /// those records twice.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
+        self.deliver_and_let_go(batch.clone()).await
+    }
+
+    fn may_let_go(&self) -> bool {
+        true
+    }
+
+    async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
         let mut progress = Progress::new(batch.record_count());
         match self.deliver_records(batch, &mut progress).await {
             Ok(()) => Ok(Receipt {

@@ -190,3 +190,41 @@ async fn a_batch_grows_with_what_fits_a_payload() {
     assert!(sink.batch_bytes() > before, "{before}");
     assert!(sink.batch_bytes() <= 4 << 20);
 }
+
+#[tokio::test]
+async fn text_is_let_go_of_while_payloads_are_taken_and_kept_once_one_is_not() {
+    let rig = Rig::new();
+    let records = records(100);
+    let bad = records[17].clone();
+    let sink = rig.sink();
+    let lets_go = async |records: &[String]| {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_gone);
+        let batch = rig.batch(records).await;
+        let batch = batch.let_go_by(move || is_gone.store(true, Ordering::Relaxed));
+        let result = sink.deliver_and_let_go(batch).await;
+        (seen.load(Ordering::Relaxed), result)
+    };
+    let (is_gone, result) = lets_go(&records[..10]).await;
+    assert!(!is_gone, "nothing was taken before");
+    ok(result);
+    let (is_gone, result) = lets_go(&records[..10]).await;
+    assert!(is_gone);
+    ok(result);
+    let accepted = refuse(&rig, 400, move |texts| texts.contains(&bad));
+    let (is_gone, result) = lets_go(&records).await;
+    assert!(is_gone);
+    let failure = result.unwrap_err();
+    assert_eq!((failure.delivered_count, failure.refused), (0, Vec::new()));
+    assert!(matches!(failure.error, Error::Unavailable { .. }));
+    assert!(accepted.lock().unwrap().is_empty());
+    let (is_gone, result) = lets_go(&records).await;
+    assert!(!is_gone, "the last was not taken");
+    assert_eq!(ok(result), [17]);
+    assert_eq!(accepted.lock().unwrap().len(), 99);
+    let (is_gone, result) = lets_go(&records[..10]).await;
+    assert!(is_gone);
+    ok(result);
+    // Who has the text in hand goes on with it.
+    assert_eq!(ok(sink.deliver(&rig.batch(&records).await).await), [17]);
+}

@@ -65,16 +65,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Of 64 parts of `max_bytes`, five are for text that is read, fourteen for text on its way to sinks, eight for the
-    /// connections of those who read, eight for the bodies that come by them, and a sixth of all is for what sinks make of the
-    /// text. The rest is for the program itself: its code, the ledger's cache, what lies unused in slabs and at the
+    /// Of 64 parts of `max_bytes`, five are for text that is read, ten for text on its way to sinks, eight for the connections
+    /// of those who read, eight for the bodies that come by them, and a sixth of all is for what sinks make of the text. The rest is for the program itself: its code, the ledger's cache, what lies unused in slabs and at the
     /// allocator's.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         let part_units = units_of(part_bytes());
         let readers_units = (max_bytes / 64 * 5 / UNIT_BYTES).max(2 * part_units);
-        // More of it for sinks: one that is far away takes as much at a time as may be under way to it.
-        let sinks_units = (max_bytes / 64 * 14 / UNIT_BYTES).max(2 * part_units);
+        // More of it for sinks: one that keeps text until it has arrived takes as much at a time as may be under way to it.
+        let sinks_units = (max_bytes / 64 * 10 / UNIT_BYTES).max(2 * part_units);
         let text_units = readers_units + sinks_units;
         // Of what is the readers', a fifth for those with a first piece and the rest for those with a part.
         let growing_count = (readers_units / 5 * 4 / part_units).max(1);

@@ -8,7 +8,15 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use ledger::SinkName;
@@ -27,9 +35,9 @@ use self::{
 use super::{Error, Failure, Receipt, Refused, Sink};
 use crate::{clock::Clock, http::Transport, record::Batch};
 
-/// Batches that are posted or wait for the indexers. Waiting for an indexer must not hold up the next batch; the memory
-/// that they hold bounds them sooner than this does.
-const MAX_IN_FLIGHT: usize = 32;
+/// Batches that are posted or wait for the indexers. Waiting for an indexer must not hold up the next batch; those that do
+/// hold no text as a rule. As many may be sent again when an answer is lost.
+const MAX_IN_FLIGHT: usize = 128;
 /// Requests with events at one time. More only queue up at Splunk's side.
 const MAX_POSTS: usize = 8;
 
@@ -41,6 +49,9 @@ pub struct SplunkHecSink {
     posts: Semaphore,
     acknowledge_within: Duration,
     max_batch_bytes: usize,
+    /// The last batch was acknowledged. As long as that is so, text is let go of when Splunk has taken it: indexers take
+    /// seconds, and what is kept for them is room that nothing else has.
+    is_smooth: AtomicBool,
 }
 
 /// A stretch of a batch that Splunk has taken, or that it never will.
@@ -69,6 +80,7 @@ impl SplunkHecSink {
             posts: Semaphore::new(MAX_POSTS),
             acknowledge_within: config.acknowledge_within,
             max_batch_bytes: config.max_batch_bytes.max(1),
+            is_smooth: AtomicBool::new(false),
         })
     }
 
@@ -200,11 +212,25 @@ impl Sink for SplunkHecSink {
     /// # If interrupted
     /// Splunk may have the batch, or the head of it, and gets it again.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
+        self.deliver_and_let_go(batch.clone()).await
+    }
+
+    fn may_let_go(&self) -> bool {
+        true
+    }
+
+    async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
         let mut taken = Vec::new();
-        let posted = self.post_all(batch, &mut taken).await;
+        let posted = self.post_all(&batch, &mut taken).await;
+        // What is refused is set aside with its text.
+        let is_all_taken = posted.is_ok() && taken.iter().all(|taken| taken.refused.is_none());
+        if is_all_taken && self.is_smooth.load(Ordering::Relaxed) && batch.is_kept() {
+            batch.let_go();
+        }
         let confirmed = self.confirm(&mut taken).await;
         // The first error is the one that matters; the other is most often its consequence.
         let result = posted.and(confirmed);
+        self.is_smooth.store(result.is_ok(), Ordering::Relaxed);
         let safe = taken.iter().take_while(|taken| taken.pending.is_none());
         let (mut delivered_count, mut refused) = (0, Vec::new());
         for taken in safe {

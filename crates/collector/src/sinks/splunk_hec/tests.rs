@@ -1,6 +1,7 @@
 //! The Splunk sink against a fake of the HTTP Event Collector.
 
 mod fake;
+mod letting_go;
 mod pure;
 
 use std::sync::atomic::Ordering;

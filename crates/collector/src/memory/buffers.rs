@@ -12,7 +12,7 @@ use super::UNIT_BYTES;
 use super::slabs::{self, Slabs};
 
 /// From this size on, buffers are kept. Smaller ones the allocator keeps by itself.
-const KEPT_FROM_BYTES: usize = 32 * 1024;
+const KEPT_FROM_BYTES: usize = 8 * 1024;
 
 /// How long a buffer for `bytes` is: a quarter longer at most, so that few sizes serve all.
 pub(super) fn size_for(bytes: usize) -> usize {
@@ -27,7 +27,7 @@ pub(super) fn size_for(bytes: usize) -> usize {
 const IN_SLAB_FROM_BYTES: usize = 64 * 1024;
 
 /// Slabs at most: for most of the text and the bodies that there may be. Where much lies in slabs, holes do, too.
-const MAX_SLABS: usize = 5;
+const MAX_SLABS: usize = 6;
 
 /// How much memory is taken by a text or a body of `bytes`.
 pub(super) fn place_for(bytes: usize) -> usize {

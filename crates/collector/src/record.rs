@@ -10,7 +10,7 @@ use activity_api::{ContentId, ContentType, TenantId};
 use bytes::Bytes;
 use decode::{FieldSpan, RawPart, RecordSpan};
 use jiff::Timestamp;
-use ledger::{LeaseKey, PartKey};
+use ledger::{BlobName, LeaseKey, PartKey};
 
 use crate::memory::{Encoded, Encoding, Room, Text};
 
@@ -27,6 +27,17 @@ pub struct BlobTag {
     pub content_id: ContentId,
     /// When Microsoft made the blob available.
     pub created_at: Timestamp,
+}
+
+impl BlobTag {
+    /// What names the blob, in every ledger.
+    pub(crate) fn name(&self) -> BlobName {
+        BlobName {
+            tenant: self.tenant,
+            content_type: self.content_type,
+            content_id: self.content_id.clone(),
+        }
+    }
 }
 
 /// Consecutive records of one blob, in a text that it may share with its neighbors. Parts of a blob are cut by a fixed rule,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ledger::SinkName;
 
+use super::in_vain::InVain;
 use super::pauses::plan_pause;
 use super::withheld::Withheld;
 
@@ -33,6 +34,8 @@ pub(crate) struct Health {
     pub(super) sink: SinkName,
     /// Parts that it has but for records for which there is no room in quarantine.
     pub(super) withheld: Withheld,
+    /// Blobs whose text it let go of for nothing.
+    pub(super) in_vain: InVain,
     state: Mutex<HealthState>,
 }
 
@@ -57,6 +60,7 @@ impl Health {
         Self {
             sink,
             withheld: Withheld::default(),
+            in_vain: InVain::default(),
             state: Mutex::default(),
         }
     }

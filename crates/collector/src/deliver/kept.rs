@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::batches::{Brought, Held, LaneItem, UnderWay};
-use crate::record::BlobPart;
+use crate::record::{Batch, BlobPart};
 
 /// The parts of one batch with their text, and what they count as.
 pub(super) struct Kept {
     under_way: Arc<UnderWay>,
+    /// Whether the sink may let go of them.
+    may_go: bool,
     parts: Mutex<Option<(Vec<Arc<BlobPart>>, Held)>>,
 }
 
@@ -18,7 +20,24 @@ impl Kept {
         let held = under_way.begin(parts.iter().map(|part| &**part));
         Self {
             under_way: Arc::clone(under_way),
+            may_go: false,
             parts: Mutex::new(Some((parts, held))),
+        }
+    }
+
+    /// The same; whether the sink may let go of them.
+    pub(super) fn may_go(self, may_go: bool) -> Self {
+        Self { may_go, ..self }
+    }
+
+    /// The batch, of these parts, as it is given to the sink.
+    pub(super) fn hand_out(self: &Arc<Self>, batch: Batch) -> Batch {
+        match self.may_go {
+            true => {
+                let kept = Arc::clone(self);
+                batch.let_go_by(move || kept.let_go())
+            }
+            false => batch,
         }
     }
 
@@ -57,7 +76,7 @@ impl Kept {
     }
 
     /// Nobody needs the text any more: there is room for another batch.
-    pub(super) fn let_go(&self) {
+    fn let_go(&self) {
         let gone = self.lock().take();
         drop(gone);
         self.under_way.has_room_again();

@@ -239,15 +239,23 @@ impl Lane {
             settled.append(&mut self.acknowledge(vec![item], brought).await);
         }
         if !items.is_empty() {
-            let items: Vec<_> = match self.sink.may_let_go() {
+            let may_go = self.sink.may_let_go() && !self.health.in_vain.has_any(&items);
+            let items: Vec<_> = match may_go {
                 true => items.into_iter().map(LaneItem::bare).collect(),
                 false => items,
             };
-            let kept = Arc::new(kept);
-            settled.append(&mut match self.bring(&items, &kept, keys).await {
+            let kept = Arc::new(kept.may_go(may_go));
+            let brought = self.bring(&items, &kept, keys).await;
+            match &brought {
+                Ok(brought) if brought.retry_at.is_none() => self.health.in_vain.forget(&items),
+                _ if kept.is_gone() => self.health.in_vain.remember(&items),
+                _ => {}
+            }
+            settled.append(&mut match brought {
                 Ok(brought) => match kept.return_to(items, &brought) {
                     Ok(items) => self.acknowledge(items, brought).await,
                     Err(items) => {
+                        self.health.in_vain.remember(&items);
                         error!(sink = %self.health.sink, "the sink refused records whose text it had let go of, by a defect");
                         self.give_up(&items, self.clock.now())
                     }
@@ -366,13 +374,7 @@ impl Lane {
     /// becomes a failure, because a defect in one sink must not end the others, and so does what [`Receipt`] rules out.
     async fn deliver(&self, batch: Batch, kept: &Arc<Kept>) -> Result<Receipt, Failure> {
         let interruption = Interruption(Some(&self.health));
-        let batch = match self.sink.may_let_go() {
-            true => {
-                let kept = Arc::clone(kept);
-                batch.let_go_by(move || kept.let_go())
-            }
-            false => batch,
-        };
+        let batch = kept.hand_out(batch);
         let result = crate::waiting::select! {
             biased;
             () = self.hurry.cancelled() => return Err(unavailable("there is no more time").into()),

@@ -7,7 +7,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ledger::{BlobName, PartKey};
 
 use super::batches::LaneItem;
-use crate::record::BlobTag;
 use crate::sinks::Refused;
 
 /// How many parts are remembered. A sink that refuses more than these is given some of them again, which a sink without a
@@ -75,16 +74,5 @@ pub(super) fn refusals_by_part(items: &[LaneItem], refused: &[Refused]) -> Vec<R
 }
 
 fn key(item: &LaneItem) -> (BlobName, PartKey) {
-    let BlobTag {
-        tenant,
-        content_type,
-        content_id,
-        ..
-    } = item.part.blob();
-    let name = BlobName {
-        tenant: *tenant,
-        content_type: *content_type,
-        content_id: content_id.clone(),
-    };
-    (name, item.part.key())
+    (item.part.blob().name(), item.part.key())
 }

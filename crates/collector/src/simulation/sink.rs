@@ -238,7 +238,7 @@ impl Sink for SimulatedSink {
     async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
         let records = self.look_at(&batch);
         let lets_go = self.refused(&records).is_empty() && self.world.state().chance.percent(50);
-        if !self.may_let_go() || !lets_go {
+        if !batch.is_kept() || !lets_go {
             return self.deliver(&batch).await;
         }
         self.world

@@ -51,6 +51,7 @@ struct State {
     otherwise: Option<Turn>,
     taken: Vec<String>,
     batches: Vec<Vec<String>>,
+    let_go: Vec<bool>,
     resumed: Vec<Option<String>>,
     resume_turns: VecDeque<Turn>,
     ticks: u32,
@@ -136,6 +137,11 @@ impl FakeSink {
         self.state.lock().unwrap().batches.clone()
     }
 
+    /// Whether it let go of each batch's text.
+    pub(crate) fn let_go(&self) -> Vec<bool> {
+        self.state.lock().unwrap().let_go.clone()
+    }
+
     /// What it was given at each `resume`.
     pub(crate) fn resumed(&self) -> Vec<Option<String>> {
         self.state.lock().unwrap().resumed.clone()
@@ -195,7 +201,9 @@ impl Sink for FakeSink {
 
     async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
         let texts = texts(&batch);
-        if self.lets_go {
+        let lets_go = self.lets_go && batch.is_kept();
+        self.state.lock().unwrap().let_go.push(lets_go);
+        if lets_go {
             batch.let_go();
         }
         self.take(texts).await

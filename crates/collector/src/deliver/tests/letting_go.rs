@@ -54,6 +54,24 @@ async fn what_a_sink_does_not_take_after_letting_go_of_it_is_fetched_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_let_go_of_in_vain_is_kept_when_it_comes_again_whatever_else_arrives() {
+    let scene = Scene::new();
+    let sink = FakeSink::letting_go("far", 1);
+    let deliverer = deliverer(&scene, &[&sink]);
+    scene.add_blob("a", &records(0, 5)).await;
+    scene.add_blob("b", &records(5, 5)).await;
+    sink.script([Turn::Fail]);
+    pass(&deliverer).await;
+    assert_eq!(sink.let_go(), [true, true]);
+    deliver_all(&scene, &deliverer).await;
+    assert_eq!(sink.let_go(), [true, true, false]);
+    scene.add_blob("c", &records(10, 5)).await;
+    deliver_all(&scene, &deliverer).await;
+    assert_eq!(sink.let_go(), [true, true, false, true]);
+    assert_eq!(sink.taken_sorted(), records(0, 15));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_short_outage_after_letting_go_does_not_count_as_the_sink_being_down() {
     let scene = Scene::new();
     scene.add_blob("a", &records(0, 5)).await;

@@ -358,9 +358,6 @@ impl Sink for AlertLogicSink {
         Ok(())
     }
 
-    /// # If interrupted
-    /// Payloads that got their yes, and one whose yes was under way, are sent again with the batch: the service has
-    /// those records twice.
     async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
         self.deliver_and_let_go(batch.clone()).await
     }
@@ -369,6 +366,11 @@ impl Sink for AlertLogicSink {
         true
     }
 
+    /// Lets go of the text when the last payload is packed.
+    ///
+    /// # If interrupted
+    /// Payloads that got their yes, and one whose yes was under way, are sent again with the batch: the service has
+    /// those records twice.
     async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
         let mut progress = Progress::new(batch.record_count());
         match self.deliver_records(batch, &mut progress).await {

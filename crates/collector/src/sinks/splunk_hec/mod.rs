@@ -202,6 +202,14 @@ impl Sink for SplunkHecSink {
         Ok(())
     }
 
+    async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
+        self.deliver_and_let_go(batch.clone()).await
+    }
+
+    fn may_let_go(&self) -> bool {
+        true
+    }
+
     /// Posts the batch and waits until the indexers have it, where the token has indexer acknowledgement; without, that
     /// Splunk took it is all that it ever says.
     ///
@@ -211,14 +219,6 @@ impl Sink for SplunkHecSink {
     ///
     /// # If interrupted
     /// Splunk may have the batch, or the head of it, and gets it again.
-    async fn deliver(&self, batch: &Batch) -> Result<Receipt, Failure> {
-        self.deliver_and_let_go(batch.clone()).await
-    }
-
-    fn may_let_go(&self) -> bool {
-        true
-    }
-
     async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
         let mut taken = Vec::new();
         let posted = self.post_all(&batch, &mut taken).await;

@@ -237,7 +237,7 @@ impl Sink for SimulatedSink {
     /// Lets go of some batches, as if it had packed them.
     async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
         let records = self.look_at(&batch);
-        let lets_go = self.refused(&records).is_empty() && self.world.state().chance.percent(50);
+        let lets_go = self.world.state().chance.percent(50);
         if !batch.is_kept() || !lets_go {
             return self.deliver(&batch).await;
         }
@@ -245,6 +245,10 @@ impl Sink for SimulatedSink {
             .step(|| format!("{} lets go of {records:?}", self.name))
             .await;
         batch.let_go();
+        if !self.refused(&records).is_empty() {
+            // Which of them it is about it can only find out with their text.
+            return Err(down("it does not take all of them").into());
+        }
         self.answer(records).await
     }
 

@@ -30,7 +30,7 @@ impl Kept {
         Self { may_go, ..self }
     }
 
-    /// The batch, of these parts, as it is given to the sink.
+    /// The batch, of these parts, as it is given to a sink that has nothing of it.
     pub(super) fn hand_out(self: &Arc<Self>, batch: Batch) -> Batch {
         match self.may_go {
             true => {

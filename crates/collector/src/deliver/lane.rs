@@ -318,7 +318,12 @@ impl Lane {
             let rest = batch.clone().of_parts(parts).skip(brought.record_count);
             let rest_count = rest.record_count();
             let started = Instant::now();
-            let result = self.deliver(rest, kept).await;
+            // A part of which some has arrived goes on from there, and does not come again.
+            let rest = match brought.record_count {
+                0 => kept.hand_out(rest),
+                _ => rest,
+            };
+            let result = self.deliver(rest).await;
             let took = started.elapsed();
             match result {
                 Ok(receipt) => {
@@ -372,9 +377,8 @@ impl Lane {
 
     /// The sink's delivery, given up when there is no more time: a sink may hang for longer than a process may. A panic
     /// becomes a failure, because a defect in one sink must not end the others, and so does what [`Receipt`] rules out.
-    async fn deliver(&self, batch: Batch, kept: &Arc<Kept>) -> Result<Receipt, Failure> {
+    async fn deliver(&self, batch: Batch) -> Result<Receipt, Failure> {
         let interruption = Interruption(Some(&self.health));
-        let batch = kept.hand_out(batch);
         let result = crate::waiting::select! {
             biased;
             () = self.hurry.cancelled() => return Err(unavailable("there is no more time").into()),

@@ -60,7 +60,8 @@ pub trait Sink: Send + Sync {
 
     /// As [`Sink::deliver`], by a sink that may hold what it made of the records in place of their text: `Batch::let_go`
     /// says that it does. What it then fails to deliver is fetched again, so it should do that only while deliveries
-    /// succeed; and it cannot refuse records of it any more.
+    /// succeed, and only of a batch that arrives as a whole or not at all: what had arrived of it would come again. And it
+    /// cannot refuse records of it any more.
     ///
     /// # Errors
     /// As [`Sink::deliver`].

@@ -22,6 +22,7 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
             "azure",
             "decode",
             "deflate",
+            "heap",
             "ledger",
         ],
         &["simulator"],

@@ -48,12 +48,9 @@ impl Progress {
         None
     }
 
-    /// Whether this stretch is all that is left of the batch, and no record is refused or suspected: then nobody will ask for
-    /// the text of any, if it is taken.
-    pub(super) fn is_last(&self, stretch: &Range<usize>) -> bool {
-        self.ends.first() == Some(&stretch.end)
-            && self.refused.is_empty()
-            && self.suspects.is_empty()
+    /// Whether this stretch is the whole batch, of which nothing is delivered or refused yet.
+    pub(super) fn is_all(&self, stretch: &Range<usize>) -> bool {
+        stretch.start == 0 && self.ends.first() == Some(&stretch.end)
     }
 
     /// The service took the next `count` records.

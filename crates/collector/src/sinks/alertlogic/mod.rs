@@ -151,8 +151,9 @@ impl AlertLogicSink {
             if let Some(room) = &mut room {
                 room.shrink(payload.held_bytes);
             }
+            // Of a batch in several payloads some would be sent again that had got their yes.
             if payload.message_count == stretch.len()
-                && progress.is_last(&stretch)
+                && progress.is_all(&stretch)
                 && self.is_smooth.load(Ordering::Relaxed)
                 && let Some(batch) = text.take_if(|batch| batch.is_kept())
             {
@@ -366,7 +367,7 @@ impl Sink for AlertLogicSink {
         true
     }
 
-    /// Lets go of the text when the last payload is packed.
+    /// Lets go of the text once all of it is packed into one payload.
     ///
     /// # If interrupted
     /// Payloads that got their yes, and one whose yes was under way, are sent again with the batch: the service has

@@ -222,9 +222,9 @@ impl Sink for SplunkHecSink {
     async fn deliver_and_let_go(&self, batch: Batch) -> Result<Receipt, Failure> {
         let mut taken = Vec::new();
         let posted = self.post_all(&batch, &mut taken).await;
-        // What is refused is set aside with its text.
-        let is_all_taken = posted.is_ok() && taken.iter().all(|taken| taken.refused.is_none());
-        if is_all_taken && self.is_smooth.load(Ordering::Relaxed) && batch.is_kept() {
+        // What is refused is set aside with its text. And of several requests some would be sent again that are indexed.
+        let is_taken = posted.is_ok() && matches!(&*taken, [taken] if taken.refused.is_none());
+        if is_taken && self.is_smooth.load(Ordering::Relaxed) && batch.is_kept() {
             batch.let_go();
         }
         let confirmed = self.confirm(&mut taken).await;

@@ -228,3 +228,24 @@ async fn text_is_let_go_of_while_payloads_are_taken_and_kept_once_one_is_not() {
     // Who has the text in hand goes on with it.
     assert_eq!(ok(sink.deliver(&rig.batch(&records).await).await), [17]);
 }
+
+#[tokio::test]
+async fn the_text_of_a_batch_in_several_payloads_is_kept_so_that_none_is_sent_again() {
+    let rig = Rig::new();
+    let sink = rig.sink_with(
+        AlertLogicConfig {
+            max_payload_bytes: 10_000,
+            ..config()
+        },
+        &[TENANT],
+    );
+    let records: Vec<_> = (0..400).map(|n| record(n, 400)).collect();
+    for (count, lets_go) in [(10, false), (10, true), (400, false)] {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_gone);
+        let batch = rig.batch(&records[..count]).await;
+        let batch = batch.let_go_by(move || is_gone.store(true, Ordering::Relaxed));
+        ok(sink.deliver_and_let_go(batch).await);
+        assert_eq!(seen.load(Ordering::Relaxed), lets_go, "{count}");
+    }
+}

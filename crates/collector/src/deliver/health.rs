@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ledger::SinkName;
 
-use super::in_vain::InVain;
 use super::pauses::plan_pause;
 use super::withheld::Withheld;
 
@@ -34,8 +33,6 @@ pub(crate) struct Health {
     pub(super) sink: SinkName,
     /// Parts that it has but for records for which there is no room in quarantine.
     pub(super) withheld: Withheld,
-    /// Blobs whose text it let go of for nothing.
-    pub(super) in_vain: InVain,
     state: Mutex<HealthState>,
 }
 
@@ -60,7 +57,6 @@ impl Health {
         Self {
             sink,
             withheld: Withheld::default(),
-            in_vain: InVain::default(),
             state: Mutex::default(),
         }
     }

@@ -239,23 +239,19 @@ impl Lane {
             settled.append(&mut self.acknowledge(vec![item], brought).await);
         }
         if !items.is_empty() {
-            let may_go = self.sink.may_let_go() && !self.health.in_vain.has_any(&items);
+            // What comes again may come because it was let go of in vain. With its text the sink can look for the record that it
+            // does not take, whatever else it takes meanwhile.
+            let is_first = |item: &LaneItem| item.in_flight.attempts() <= 1;
+            let may_go = self.sink.may_let_go() && items.iter().all(is_first);
             let items: Vec<_> = match may_go {
                 true => items.into_iter().map(LaneItem::bare).collect(),
                 false => items,
             };
             let kept = Arc::new(kept.may_go(may_go));
-            let brought = self.bring(&items, &kept, keys).await;
-            match &brought {
-                Ok(brought) if brought.retry_at.is_none() => self.health.in_vain.forget(&items),
-                _ if kept.is_gone() => self.health.in_vain.remember(&items),
-                _ => {}
-            }
-            settled.append(&mut match brought {
+            settled.append(&mut match self.bring(&items, &kept, keys).await {
                 Ok(brought) => match kept.return_to(items, &brought) {
                     Ok(items) => self.acknowledge(items, brought).await,
                     Err(items) => {
-                        self.health.in_vain.remember(&items);
                         error!(sink = %self.health.sink, "the sink refused records whose text it had let go of, by a defect");
                         self.give_up(&items, self.clock.now())
                     }

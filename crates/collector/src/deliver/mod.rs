@@ -8,7 +8,6 @@ mod carrier;
 mod doubts;
 mod health;
 mod in_flight;
-mod in_vain;
 mod kept;
 mod lane;
 mod pass;

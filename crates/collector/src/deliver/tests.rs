@@ -75,6 +75,18 @@ async fn pass(deliverer: &Arc<Deliverer>) -> PassCounts {
     counts
 }
 
+/// One pass, beside what the test does, until it is in a hurry.
+fn in_background(
+    deliverer: &Arc<Deliverer>,
+    hurry: &CancellationToken,
+) -> tokio::task::JoinHandle<PassCounts> {
+    let (deliverer, hurry) = (Arc::clone(deliverer), hurry.clone());
+    tokio::spawn(async move {
+        let never = CancellationToken::new();
+        deliverer.deliver_due(&never, &hurry).await.unwrap()
+    })
+}
+
 /// Passes, with the pauses that a host makes, until nothing is pending.
 async fn deliver_all(scene: &Scene, deliverer: &Arc<Deliverer>) {
     for looked in 0..1_000 {

@@ -15,11 +15,8 @@ async fn text_that_a_sink_lets_go_of_makes_room_for_more_before_it_has_arrived()
         sink.always(Turn::Hang);
         // Room for a part or two under way.
         let deliverer = deliverer_with(&scene, &[&sink], 16, 8 * MIB);
-        let (never, hurry) = (CancellationToken::new(), CancellationToken::new());
-        let running = {
-            let (deliverer, hurry) = (Arc::clone(&deliverer), hurry.clone());
-            tokio::spawn(async move { deliverer.deliver_due(&never, &hurry).await.unwrap() })
-        };
+        let hurry = CancellationToken::new();
+        let running = in_background(&deliverer, &hurry);
         tokio::time::sleep(Duration::from_secs(20)).await;
         let count = sink.batches().len();
         hurry.cancel();

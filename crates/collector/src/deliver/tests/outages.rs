@@ -23,18 +23,6 @@ async fn host(scene: &Scene, deliverer: &Arc<Deliverer>, hours: u64) -> usize {
     known
 }
 
-/// One pass, beside what the test does, until it is in a hurry.
-fn in_background(
-    deliverer: &Arc<Deliverer>,
-    hurry: &CancellationToken,
-) -> tokio::task::JoinHandle<PassCounts> {
-    let (deliverer, hurry) = (Arc::clone(deliverer), hurry.clone());
-    tokio::spawn(async move {
-        let never = CancellationToken::new();
-        deliverer.deliver_due(&never, &hurry).await.unwrap()
-    })
-}
-
 /// Passes every two seconds until nothing is pending; how long that took.
 async fn recover(scene: &Scene, deliverer: &Arc<Deliverer>) -> Duration {
     let started = Instant::now();

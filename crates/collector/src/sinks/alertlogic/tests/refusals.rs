@@ -24,6 +24,18 @@ fn refuse(
     accepted
 }
 
+/// A sink of small payloads, and more records than fit one.
+fn in_several_payloads(rig: &Rig) -> (AlertLogicSink, Vec<String>) {
+    let sink = rig.sink_with(
+        AlertLogicConfig {
+            max_payload_bytes: 10_000,
+            ..config()
+        },
+        &[TENANT],
+    );
+    (sink, (0..400).map(|n| record(n, 400)).collect())
+}
+
 #[tokio::test]
 async fn a_payload_too_large_for_the_service_is_halved_until_it_fits() {
     let rig = Rig::new();
@@ -101,14 +113,7 @@ async fn a_lone_record_is_refused_only_while_the_service_takes_others() {
 #[tokio::test]
 async fn what_got_its_yes_before_a_failure_is_not_sent_again() {
     let rig = Rig::new();
-    let sink = rig.sink_with(
-        AlertLogicConfig {
-            max_payload_bytes: 10_000,
-            ..config()
-        },
-        &[TENANT],
-    );
-    let records: Vec<_> = (0..400).map(|n| record(n, 400)).collect();
+    let (sink, records) = in_several_payloads(&rig);
     let accepted = Arc::new(std::sync::Mutex::new(Vec::new()));
     let taken = Arc::clone(&accepted);
     let mut count = 0;
@@ -232,14 +237,7 @@ async fn text_is_let_go_of_while_payloads_are_taken_and_kept_once_one_is_not() {
 #[tokio::test]
 async fn the_text_of_a_batch_in_several_payloads_is_kept_so_that_none_is_sent_again() {
     let rig = Rig::new();
-    let sink = rig.sink_with(
-        AlertLogicConfig {
-            max_payload_bytes: 10_000,
-            ..config()
-        },
-        &[TENANT],
-    );
-    let records: Vec<_> = (0..400).map(|n| record(n, 400)).collect();
+    let (sink, records) = in_several_payloads(&rig);
     for (count, lets_go) in [(10, false), (10, true), (400, false)] {
         let is_gone = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&is_gone);

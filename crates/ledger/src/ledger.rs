@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, BlobName, Compacted, Completion, Coverage, Delivery, Error, ExpiryBucket,
-    Lease, LeaseKey, LeaseRequest, ListedStretch, ListedWindows, Listing, QuarantinedItem,
-    QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob,
-    UndeliveredPlace,
+    Acknowledgement, BlobName, Compacted, Completion, Coverage, DeliveredTotals, Delivery, Error,
+    ExpiryBucket, Lease, LeaseKey, LeaseRequest, ListedStretch, ListedWindows, Listing,
+    QuarantinedItem, QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, Summary,
+    UndeliveredBlob, UndeliveredPlace,
 };
 
 /// The durable memory of every blob.
@@ -502,4 +502,14 @@ pub trait Ledger: Send + Sync {
     /// # If interrupted
     /// Reads only.
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error>;
+
+    /// What was delivered of one tenant: the part of [`summary`](Self::summary) that says so, at a cost that neither other
+    /// tenants nor any blob add to. Each tenant's check-in asks for it.
+    ///
+    /// # Errors
+    /// Only those of the backend.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    async fn delivered_totals(&self, tenant: TenantId) -> Result<DeliveredTotals, Error>;
 }

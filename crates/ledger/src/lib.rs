@@ -41,4 +41,4 @@ pub use record_key::{DUPLICATES_PREFIX, RecordKey, RememberedRecords, duplicates
 pub use sink_name::{InvalidSinkName, SinkName};
 pub use store::azure::{AzureLedger, AzureOptions, NotSent, StorageTokens, StorageTransport};
 pub use store::sqlite::SqliteLedger;
-pub use summary::{ListedStretch, StreamSummary, Summary};
+pub use summary::{DeliveredTotals, ListedStretch, StreamSummary, Summary};

@@ -82,6 +82,15 @@ impl StreamSummary {
     }
 }
 
+/// What sinks have of a tenant, over all of its content types and since the ledger began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeliveredTotals {
+    /// Records in the delivered blobs.
+    pub record_count: u64,
+    /// Bytes of those records.
+    pub byte_count: u64,
+}
+
 /// A stretch of `contentCreated` that was listed without a gap, however many windows it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListedStretch {

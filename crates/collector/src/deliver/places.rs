@@ -39,13 +39,16 @@ impl Carried {
     /// one more who may come: a tenant whose fetches hang never has them all. Nor has one more of them than get their turns to
     /// ask Microsoft in time: those that did not would come again later, behind younger ones.
     pub(super) fn has_place(&self, tenant: TenantId) -> bool {
+        let count = self.counts.get(&tenant).copied().unwrap_or_default();
         let sharers = (self.counts.len() + 1).min(self.doors.len()).max(1);
         let share = (self.places / sharers).max(1);
-        let share = match self.doors.get(&tenant) {
-            Some(door) => share.min(door.budget().fetches_in_time()),
-            None => share,
-        };
-        self.counts.get(&tenant).copied().unwrap_or_default() < share
+        // The budget is asked last, as this is asked of everything that waits.
+        count == 0
+            || count < share
+                && self
+                    .doors
+                    .get(&tenant)
+                    .is_none_or(|door| count < door.budget().fetches_in_time())
     }
 
     /// Tenants of whom no more may be fetched at present.

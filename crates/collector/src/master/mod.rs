@@ -209,7 +209,7 @@ impl Master {
             found.extend(of_tenant.await);
             for account in &self.accounts {
                 let id = tenant.microsoft.tenant();
-                if !account.tenants().any(|known| known == id) {
+                if !account.is_of(id) {
                     continue;
                 }
                 let (checked_in, force_update) = self.check_in(account, id, &found).await?;
@@ -369,7 +369,7 @@ impl Master {
     ) -> Result<(CheckedIn, bool), ledger::Error> {
         let now = self.clock.now();
         let before = checkin::recall(&*self.ledger, account.name(), tenant).await?;
-        let totals = statistics::totals(&*self.ledger, tenant, now).await?;
+        let totals = statistics::totals(&*self.ledger, tenant).await?;
         let update = updater::view(&*self.ledger).await;
         let health = health::told(found, update.as_ref());
         let tally = statistics::tally(&totals, before.as_ref(), health);

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use activity_api::TenantId;
 use alertlogic::azcollect::{CollectionStats, Health};
-use jiff::Timestamp;
 use ledger::Ledger;
 use serde_json::{Value, json};
 
@@ -25,21 +24,13 @@ pub(super) struct Totals {
     pub(super) counters: BTreeMap<String, u64>,
 }
 
-pub(super) async fn totals(
-    ledger: &dyn Ledger,
-    tenant: TenantId,
-    now: Timestamp,
-) -> Result<Totals, ledger::Error> {
-    let summary = ledger.summary(now).await?;
-    let mut totals = Totals::default();
-    for stream in summary
-        .streams
-        .iter()
-        .filter(|stream| stream.tenant == tenant)
-    {
-        totals.records += stream.delivered_record_count;
-        totals.bytes += stream.delivered_byte_count;
-    }
+pub(super) async fn totals(ledger: &dyn Ledger, tenant: TenantId) -> Result<Totals, ledger::Error> {
+    let delivered = ledger.delivered_totals(tenant).await?;
+    let mut totals = Totals {
+        records: delivered.record_count,
+        bytes: delivered.byte_count,
+        counters: BTreeMap::new(),
+    };
     for prefix in ["invocations/", "errors/"] {
         totals.counters.extend(ledger.counters(prefix).await?);
     }

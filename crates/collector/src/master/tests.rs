@@ -438,6 +438,8 @@ async fn every_tenant_has_a_log_source_and_a_check_in_of_its_own() {
         "{paths:?}"
     );
     assert!(paths[1].ends_with(&format!("/app-{TENANT}")), "{paths:?}");
+    // Every tenant's check-in would pay for all tenants.
+    assert_eq!(scene.ledger.call_count("summary"), 0);
 }
 
 #[tokio::test(start_paused = true)]

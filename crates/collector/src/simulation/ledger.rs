@@ -6,10 +6,10 @@ use activity_api::{ContentType, TenantId, Window};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use ledger::{
-    Acknowledgement, BlobName, Compacted, Completion, Coverage, Delivery, Error, ExpiryBucket,
-    Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
-    QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary,
-    UndeliveredBlob, UndeliveredPlace,
+    Acknowledgement, BlobName, Compacted, Completion, Coverage, DeliveredTotals, Delivery, Error,
+    ExpiryBucket, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing,
+    QuarantinedItem, QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, SqliteLedger,
+    Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
 use super::plan::Fault;
@@ -492,5 +492,10 @@ impl Ledger for SimulatedLedger {
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
         self.before(|| "summary".to_owned()).await?;
         self.inner.summary(now).await
+    }
+
+    async fn delivered_totals(&self, tenant: TenantId) -> Result<DeliveredTotals, Error> {
+        self.before(|| format!("delivered_totals {tenant}")).await?;
+        self.inner.delivered_totals(tenant).await
     }
 }

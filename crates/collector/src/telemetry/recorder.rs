@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use metrics::{
-    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Label, Metadata, Recorder, SharedString,
-    Unit,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Label, Metadata,
+    Recorder, SharedString, Unit,
 };
 
 /// The upper bounds of a histogram's buckets, by its name.
@@ -31,17 +31,18 @@ struct Inner {
     bounds: Bounds,
 }
 
-/// Metrics of one kind, by the hash that their keys bring along.
-struct Family<T>(RwLock<HashMap<u64, Entry<T>, BuildHasherDefault<Hashed>>>);
+/// Metrics of one kind, by the hash that their keys bring along. The table holds no more than that and a pointer: when it
+/// is full there are for a moment two of them, and with ten thousand tenants it has a quarter of a million entries.
+struct Family<T>(RwLock<HashMap<u64, Arc<Entry<T>>, BuildHasherDefault<Hashed>>>);
 
-/// A metric as small as may be: with ten thousand tenants there are a quarter of a million.
+/// A metric as small as may be.
 struct Entry<T> {
     name: Arc<str>,
     /// As they are written, without the braces.
     labels: Arc<str>,
-    metric: Arc<T>,
+    metric: T,
     /// Another one with the same hash.
-    next: Option<Box<Self>>,
+    next: Option<Arc<Self>>,
 }
 
 impl<T> Default for Family<T> {
@@ -51,13 +52,13 @@ impl<T> Default for Family<T> {
 }
 
 impl<T> Family<T> {
-    fn get(&self, texts: &Texts, key: &Key, make: impl FnOnce() -> T) -> Arc<T> {
+    fn get(&self, texts: &Texts, key: &Key, make: impl FnOnce() -> T) -> Arc<Entry<T>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let found = |known: &HashMap<u64, Entry<T>, _>| {
+        let found = |known: &HashMap<u64, Arc<Entry<T>>, _>| {
             let first = known.get(&key.get_hash());
-            let mut all = std::iter::successors(first, |entry| entry.next.as_deref());
-            let entry = all.find(|entry| *entry.name == *key.name() && is_of(&entry.labels, key));
-            entry.map(|entry| Arc::clone(&entry.metric))
+            let mut all = std::iter::successors(first, |entry| entry.next.as_ref());
+            all.find(|entry| *entry.name == *key.name() && is_of(&entry.labels, key))
+                .cloned()
         };
         if let Some(metric) = found(&known) {
             return metric;
@@ -68,15 +69,14 @@ impl<T> Family<T> {
         if let Some(metric) = found(&known) {
             return metric;
         }
-        let metric = Arc::new(make());
-        let entry = Entry {
+        let entry = Arc::new(Entry {
             name: texts.shared(key.name()),
             labels: texts.shared(&labels_of(key)),
-            metric: Arc::clone(&metric),
-            next: known.remove(&key.get_hash()).map(Box::new),
-        };
-        known.insert(key.get_hash(), entry);
-        metric
+            metric: make(),
+            next: known.remove(&key.get_hash()),
+        });
+        known.insert(key.get_hash(), Arc::clone(&entry));
+        entry
     }
 
     /// Writes each of them into the text of its name.
@@ -88,7 +88,7 @@ impl<T> Family<T> {
     ) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         for first in known.values() {
-            for entry in std::iter::successors(Some(first), |entry| entry.next.as_deref()) {
+            for entry in std::iter::successors(Some(first), |entry| entry.next.as_ref()) {
                 let mut text = String::new();
                 write(entry, &mut text);
                 let of_name = texts.entry(Arc::clone(&entry.name));
@@ -213,7 +213,7 @@ impl Entry<Buckets> {
             bounds,
             counts,
             sum,
-        } = &*self.metric;
+        } = &self.metric;
         let mut count = 0;
         let bounds = bounds.iter().copied().chain([f64::INFINITY]);
         for (bound, bucket) in bounds.zip(counts) {
@@ -226,16 +226,43 @@ impl Entry<Buckets> {
     }
 }
 
-impl HistogramFn for Buckets {
+impl HistogramFn for Entry<Buckets> {
     fn record(&self, value: f64) {
-        let index = self.bounds.partition_point(|bound| *bound < value);
-        if let Some(count) = self.counts.get(index) {
+        let Buckets {
+            bounds,
+            counts,
+            sum,
+        } = &self.metric;
+        let index = bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = counts.get(index) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let add = |sum: u64| Some((f64::from_bits(sum) + value).to_bits());
-        let _before = self
-            .sum
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let _before = sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+}
+
+impl CounterFn for Entry<AtomicU64> {
+    fn increment(&self, value: u64) {
+        CounterFn::increment(&self.metric, value);
+    }
+
+    fn absolute(&self, value: u64) {
+        CounterFn::absolute(&self.metric, value);
+    }
+}
+
+impl GaugeFn for Entry<AtomicU64> {
+    fn increment(&self, value: f64) {
+        GaugeFn::increment(&self.metric, value);
+    }
+
+    fn decrement(&self, value: f64) {
+        GaugeFn::decrement(&self.metric, value);
+    }
+
+    fn set(&self, value: f64) {
+        GaugeFn::set(&self.metric, value);
     }
 }
 

@@ -9,8 +9,8 @@ use activity_api::{ContentType, TenantId, Window};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use ledger::{
-    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
+    Acknowledgement, BlobName, Compacted, Coverage, DeliveredTotals, Delivery, Error, ExpiryBucket,
+    Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
     QuarantinedRecord, RecordKey, SeenBlob, SinkCommit, SinkName, SqliteLedger, Summary,
     UndeliveredBlob, UndeliveredPlace,
 };
@@ -325,6 +325,11 @@ impl Ledger for TestLedger {
 
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
         pass_on!(self, "summary", |inner| inner.summary(now))
+    }
+
+    async fn delivered_totals(&self, tenant: TenantId) -> Result<DeliveredTotals, Error> {
+        pass_on!(self, "delivered_totals", |inner| inner
+            .delivered_totals(tenant))
     }
 
     async fn listed_windows(

@@ -2,7 +2,7 @@
 
 use activity_api::ContentType;
 
-use crate::{SeenBlob, StreamSummary};
+use crate::{DeliveredTotals, SeenBlob, StreamSummary};
 
 use super::scene::{
     LEASE, Subject, acknowledge_whole, at, blob, deliver, delivery, lease_all, lease_one, listing,
@@ -207,6 +207,19 @@ pub(super) async fn the_summary_adds_up_per_tenant_and_content_type(ledger: Subj
         })
         .collect();
     assert_eq!(totals, [(2, 20, 2_000), (1, 10, 1_000)]);
+    let expected = [
+        (tenant(1), 20, 2_000),
+        (tenant(2), 10, 1_000),
+        (tenant(3), 0, 0),
+    ];
+    for (tenant, record_count, byte_count) in expected {
+        let totals = ledger.delivered_totals(tenant).await.expect("read");
+        let expected = DeliveredTotals {
+            record_count,
+            byte_count,
+        };
+        assert_eq!(totals, expected);
+    }
     let listed: Vec<_> = summary
         .streams
         .iter()

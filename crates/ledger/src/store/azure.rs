@@ -51,8 +51,8 @@ use azure::storage::Account;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, BlobName, Compacted, Coverage, Delivery, Error, ExpiryBucket, Lease, LeaseKey,
-    LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
+    Acknowledgement, BlobName, Compacted, Coverage, DeliveredTotals, Delivery, Error, ExpiryBucket,
+    Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
     QuarantinedRecord, SeenBlob, SinkCommit, SinkName, Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
@@ -268,6 +268,10 @@ impl Ledger for AzureLedger {
 
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
         summary::summary(&self.books, now).await
+    }
+
+    async fn delivered_totals(&self, tenant: TenantId) -> Result<DeliveredTotals, Error> {
+        summary::delivered_totals(&self.books, tenant).await
     }
 
     async fn coverage(

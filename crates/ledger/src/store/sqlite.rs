@@ -37,10 +37,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Acknowledgement, BlobName, Compacted, Completion, Coverage, Delivery, Error, ExpiryBucket,
-    Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing, QuarantinedItem,
-    QuarantinedRecord, RecordKey, SeenBlob, SeenVia, SinkCommit, SinkName, Summary,
-    UndeliveredBlob, UndeliveredPlace,
+    Acknowledgement, BlobName, Compacted, Completion, Coverage, DeliveredTotals, Delivery, Error,
+    ExpiryBucket, Lease, LeaseKey, LeaseRequest, Ledger, ListedStretch, ListedWindows, Listing,
+    QuarantinedItem, QuarantinedRecord, RecordKey, SeenBlob, SeenVia, SinkCommit, SinkName,
+    Summary, UndeliveredBlob, UndeliveredPlace,
 };
 
 use books::Books;
@@ -342,6 +342,12 @@ impl Ledger for SqliteLedger {
     async fn summary(&self, now: Timestamp) -> Result<Summary, Error> {
         self.reader
             .read(move |connection| summary::summary(connection, now))
+            .await
+    }
+
+    async fn delivered_totals(&self, tenant: TenantId) -> Result<DeliveredTotals, Error> {
+        self.reader
+            .read(move |connection| summary::delivered_totals(connection, tenant))
             .await
     }
 

@@ -142,6 +142,11 @@ impl Account {
         self.tenants.keys().copied()
     }
 
+    /// Whether it has this tenant.
+    pub(crate) fn is_of(&self, tenant: TenantId) -> bool {
+        self.tenants.contains_key(&tenant)
+    }
+
     pub(super) fn service(&self) -> &Arc<Service> {
         &self.service
     }

@@ -6,7 +6,7 @@ use activity_api::{ContentType, TenantId};
 use jiff::Timestamp;
 
 use crate::store::{never, stored};
-use crate::{Error, StreamSummary, Summary};
+use crate::{DeliveredTotals, Error, StreamSummary, Summary};
 
 use super::books::Books;
 use super::listed::Listed;
@@ -73,6 +73,20 @@ pub(super) async fn summary(books: &Books, now: Timestamp) -> Result<Summary, Er
     Ok(Summary {
         streams: streams.into_values().collect(),
     })
+}
+
+pub(super) async fn delivered_totals(
+    books: &Books,
+    tenant: TenantId,
+) -> Result<DeliveredTotals, Error> {
+    let filter = between(&partition_of(tenant), "c-", "d-");
+    let mut totals = DeliveredTotals::default();
+    for row in books.door.all(filter, SELECT, usize::MAX).await? {
+        let counts = Counts::read(&row.entity)?;
+        totals.record_count += counts.records;
+        totals.byte_count += counts.bytes;
+    }
+    Ok(totals)
 }
 
 fn stream(

@@ -1,20 +1,19 @@
 //! The numbers. Settled blobs are counted as they settle; unsettled ones are read from the indexes that hold only them.
 
-use std::collections::BTreeMap;
-
 use activity_api::{ContentType, TenantId};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
 use crate::store::never;
-use crate::{StreamSummary, Summary};
+use crate::{DeliveredTotals, StreamSummary, Summary};
 
 use super::books::stream_name;
 use super::failure::{Failure, count, instant, stored};
 use super::schema::{FIRST_WITH_COVERAGE, format_number};
 
 pub(super) fn summary(connection: &Connection, now: Timestamp) -> Result<Summary, Failure> {
-    let mut streams: BTreeMap<i64, StreamSummary> = BTreeMap::new();
+    // By number, which is the order of the table.
+    let mut streams: Vec<(i64, StreamSummary)> = Vec::new();
     // A ledger of an earlier format can be read, and nothing was dropped from its quarantine.
     let since_coverage = if format_number(connection)? < FIRST_WITH_COVERAGE {
         "0, 0, 0"
@@ -24,12 +23,12 @@ pub(super) fn summary(connection: &Connection, now: Timestamp) -> Result<Summary
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id, tenant, content_type, listed_until, delivered_count, quarantined_count, expired_count,
              delivered_record_count, delivered_byte_count, quarantined_record_count, {since_coverage}
-         FROM stream"
+         FROM stream ORDER BY id"
     ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (tenant, content_type) = stream_name(row, 1)?;
-        streams.insert(row.get(0)?, settled(row, tenant, content_type)?);
+        streams.push((row.get(0)?, settled(row, tenant, content_type)?));
     }
 
     let mut statement = connection.prepare_cached(
@@ -41,14 +40,33 @@ pub(super) fn summary(connection: &Connection, now: Timestamp) -> Result<Summary
     )?;
     let mut rows = statement.query([stored(now)])?;
     while let Some(row) = rows.next()? {
-        if let Some(stream) = streams.get_mut(&row.get(0)?) {
+        let id: i64 = row.get(0)?;
+        let index = streams.binary_search_by_key(&id, |(id, _)| *id);
+        if let Some((_, stream)) = index.ok().and_then(|index| streams.get_mut(index)) {
             add_unsettled(stream, row)?;
         }
     }
 
-    let mut streams: Vec<StreamSummary> = streams.into_values().collect();
-    streams.sort_by_key(|stream| (stream.tenant, stream.content_type));
+    // In place: there can be tens of thousands, each minute.
+    let mut streams: Vec<StreamSummary> = streams.into_iter().map(|(_, stream)| stream).collect();
+    streams.sort_unstable_by_key(|stream| (stream.tenant, stream.content_type));
     Ok(Summary { streams })
+}
+
+pub(super) fn delivered_totals(
+    connection: &Connection,
+    tenant: TenantId,
+) -> Result<DeliveredTotals, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT delivered_record_count, delivered_byte_count FROM stream WHERE tenant = ?1",
+    )?;
+    let mut rows = statement.query([tenant.to_string()])?;
+    let mut totals = DeliveredTotals::default();
+    while let Some(row) = rows.next()? {
+        totals.record_count += count(row.get(0)?)?;
+        totals.byte_count += count(row.get(1)?)?;
+    }
+    Ok(totals)
 }
 
 fn settled(

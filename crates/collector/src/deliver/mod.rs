@@ -211,8 +211,7 @@ impl Deliverer {
             .filter(|(_, health)| on_trial(health))
             .map(|(sink, _)| sink.name().clone())
             .collect();
-        let request = self.request_for(1, busy.to_vec(), for_sinks, now);
-        (!request.for_sinks.is_empty()).then_some(request)
+        (!for_sinks.is_empty()).then(|| self.request_for(1, busy.to_vec(), for_sinks, now))
     }
 
     fn trial_begins(&self, on_trial: &[SinkName], now: Timestamp) {

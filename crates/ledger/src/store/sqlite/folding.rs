@@ -40,6 +40,8 @@ pub(super) struct Folding {
     /// Once it was needed.
     helper: Option<Helper>,
     is_under_way: bool,
+    /// The writer's own folding fails, which was told.
+    is_failing: bool,
 }
 
 impl Folding {
@@ -60,6 +62,7 @@ impl Folding {
             fold_from_pages: FOLD_FROM_PAGES,
             helper: None,
             is_under_way: false,
+            is_failing: false,
         })
     }
 
@@ -111,11 +114,20 @@ impl Folding {
         asked.is_some_and(|asked| asked.send(()).is_ok())
     }
 
-    /// Copies what is left. What fails is tried again when the log is longer.
+    /// Copies what is left. What fails is told once, and tried again when the log is longer.
     fn fold(&mut self, connection: &Connection) {
-        if let Ok((_, copied)) = connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)
-        {
-            self.folded_pages = copied.max(0);
+        match connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
+            Ok((_, copied)) => {
+                self.folded_pages = copied.max(0);
+                self.is_failing = false;
+            }
+            Err(cause) if !std::mem::replace(&mut self.is_failing, true) => {
+                warn!(
+                    cause = &cause as &dyn std::error::Error,
+                    "the ledger's log could not be folded back and grows, will retry"
+                );
+            }
+            Err(_told) => {}
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) fn note_listed(
 /// Keeps the window in the place of those that lie within it.
 fn note_window(books: &Books, stream: i64, mut window: StoredWindow) -> Result<(), Failure> {
     let (start, end) = window.bounds();
+    let mut is_known = false;
     {
         let mut statement = books.statement(
             "SELECT start_at, end_at, blob_count, listing_count, first_listed_at, last_listed_at FROM listed_window
@@ -48,13 +49,16 @@ fn note_window(books: &Books, stream: i64, mut window: StoredWindow) -> Result<(
         let mut rows = statement.query([stream, start, end])?;
         while let Some(row) = rows.next()? {
             window.absorb(&stored_window(row)?);
+            is_known = true;
         }
     }
-    books
-        .statement(
-            "DELETE FROM listed_window WHERE stream = ?1 AND start_at >= ?2 AND start_at < ?3 AND end_at <= ?3",
-        )?
-        .execute([stream, start, end])?;
+    if is_known {
+        books
+            .statement(
+                "DELETE FROM listed_window WHERE stream = ?1 AND start_at >= ?2 AND start_at < ?3 AND end_at <= ?3",
+            )?
+            .execute([stream, start, end])?;
+    }
     insert_window(books, stream, &window)
 }
 
@@ -94,25 +98,44 @@ pub(super) fn stored_window(row: &Row<'_>) -> Result<StoredWindow, Failure> {
 }
 
 fn extend_stretch(books: &Books, stream: i64, start: i64, end: i64) -> Result<(), Failure> {
-    let touching = "stream = ?1 AND start_at <= ?3 AND end_at >= ?2";
     // Without a row that touches, min and max give NULL.
-    let (first, last) = books
-        .statement(&format!(
-            "SELECT min(start_at), max(end_at) FROM listed WHERE {touching}"
-        ))?
+    let (first, last, count) = books
+        .statement(
+            "SELECT min(start_at), max(end_at), count(*) FROM listed
+             WHERE stream = ?1 AND start_at <= ?3 AND end_at >= ?2",
+        )?
         .query_row(params![stream, start, end], |row| {
-            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
+            Ok((
+                row.get::<_, Option<i64>>(0)?,
+                row.get::<_, Option<i64>>(1)?,
+                row.get::<_, i64>(2)?,
+            ))
         })?;
     let (merged_start, merged_end) = (
         first.map_or(start, |at| at.min(start)),
         last.map_or(end, |at| at.max(end)),
     );
-    books
-        .statement(&format!("DELETE FROM listed WHERE {touching}"))?
-        .execute(params![stream, start, end])?;
-    books
-        .statement("INSERT INTO listed (stream, start_at, end_at) VALUES (?1, ?2, ?3)")?
-        .execute(params![stream, merged_start, merged_end])?;
+    match (first, last) {
+        // Nearly always: listing goes on where it was, or an hour is listed again.
+        (Some(first), Some(last)) if count == 1 && first <= start => {
+            if last >= end {
+                return Ok(());
+            }
+            books
+                .statement("UPDATE listed SET end_at = ?3 WHERE stream = ?1 AND start_at = ?2")?
+                .execute([stream, first, end])?;
+        }
+        _ => {
+            books
+                .statement(
+                    "DELETE FROM listed WHERE stream = ?1 AND start_at <= ?3 AND end_at >= ?2",
+                )?
+                .execute(params![stream, start, end])?;
+            books
+                .statement("INSERT INTO listed (stream, start_at, end_at) VALUES (?1, ?2, ?3)")?
+                .execute(params![stream, merged_start, merged_end])?;
+        }
+    }
     books
         .statement(
             "UPDATE stream SET listed_until = ?3

@@ -9,7 +9,7 @@ mod recorder;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use activity_api::{ContentType, TenantId};
@@ -295,11 +295,13 @@ impl std::fmt::Debug for Telemetry {
 }
 
 /// The upper bounds of a histogram's buckets.
-fn bounds_of(name: &str) -> Arc<[f64]> {
+fn bounds_of(name: &str) -> &'static [f64] {
+    static LATENESS: LazyLock<[f64; lateness::BOUNDS.len()]> =
+        LazyLock::new(|| lateness::BOUNDS.map(|bound| bound.as_secs_f64()));
     match name {
-        DELIVERY_LATENCY_SECONDS => LATENCY_SECONDS.into(),
-        LATENESS_SECONDS => lateness::BOUNDS.map(|bound| bound.as_secs_f64()).into(),
-        _ => SHORT_SECONDS.into(),
+        DELIVERY_LATENCY_SECONDS => &LATENCY_SECONDS,
+        LATENESS_SECONDS => &*LATENESS,
+        _ => &SHORT_SECONDS,
     }
 }
 

@@ -16,7 +16,7 @@ use metrics::{
 };
 
 /// The upper bounds of a histogram's buckets, by its name.
-pub(super) type Bounds = fn(&str) -> Arc<[f64]>;
+pub(super) type Bounds = fn(&str) -> &'static [f64];
 
 /// All metrics. A copy is a handle to the same ones.
 #[derive(Clone)]
@@ -190,7 +190,7 @@ impl Hasher for Hashed {
 
 /// How many observations fell between two bounds, and their sum.
 struct Buckets {
-    bounds: Arc<[f64]>,
+    bounds: &'static [f64],
     /// One more than there are bounds, for what is above the last.
     counts: Box<[AtomicU64]>,
     /// The bits of an `f64`.
@@ -198,7 +198,7 @@ struct Buckets {
 }
 
 impl Buckets {
-    fn new(bounds: Arc<[f64]>) -> Self {
+    fn new(bounds: &'static [f64]) -> Self {
         Self {
             counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
             bounds,

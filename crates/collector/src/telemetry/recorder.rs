@@ -31,9 +31,12 @@ struct Inner {
     bounds: Bounds,
 }
 
-/// Metrics of one kind, by the hash that their keys bring along. The table holds no more than that and a pointer: when it
-/// is full there are for a moment two of them, and with ten thousand tenants it has a quarter of a million entries.
-struct Family<T>(RwLock<HashMap<u64, Arc<Entry<T>>, BuildHasherDefault<Hashed>>>);
+/// Metrics of one kind, by the hash that their keys bring along, or by the next number where another one has that. The table
+/// holds no more than this and a pointer: when it is full there are for a moment two of them, and with ten thousand tenants
+/// it has a quarter of a million entries.
+struct Family<T>(RwLock<Table<T>>);
+
+type Table<T> = HashMap<u64, Arc<Entry<T>>, BuildHasherDefault<Hashed>>;
 
 /// A metric as small as may be.
 struct Entry<T> {
@@ -41,8 +44,6 @@ struct Entry<T> {
     /// As they are written, without the braces.
     labels: Arc<str>,
     metric: T,
-    /// Another one with the same hash.
-    next: Option<Arc<Self>>,
 }
 
 impl<T> Default for Family<T> {
@@ -53,30 +54,35 @@ impl<T> Default for Family<T> {
 
 impl<T> Family<T> {
     fn get(&self, texts: &Texts, key: &Key, make: impl FnOnce() -> T) -> Arc<Entry<T>> {
+        self.get_by(key.get_hash(), texts, key, make)
+    }
+
+    fn get_by(
+        &self,
+        hash: u64,
+        texts: &Texts,
+        key: &Key,
+        make: impl FnOnce() -> T,
+    ) -> Arc<Entry<T>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let found = |known: &HashMap<u64, Arc<Entry<T>>, _>| {
-            let first = known.get(&key.get_hash());
-            let mut all = std::iter::successors(first, |entry| entry.next.as_ref());
-            all.find(|entry| *entry.name == *key.name() && is_of(&entry.labels, key))
-                .cloned()
-        };
-        if let Some(metric) = found(&known) {
-            return metric;
+        if let Ok(entry) = place_of(&known, hash, key) {
+            return entry;
         }
         drop(known);
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // Somebody else may have been quicker.
-        if let Some(metric) = found(&known) {
-            return metric;
+        match place_of(&known, hash, key) {
+            Ok(entry) => entry,
+            Err(free) => {
+                let entry = Arc::new(Entry {
+                    name: texts.shared(key.name()),
+                    labels: texts.shared(&labels_of(key)),
+                    metric: make(),
+                });
+                known.insert(free, Arc::clone(&entry));
+                entry
+            }
         }
-        let entry = Arc::new(Entry {
-            name: texts.shared(key.name()),
-            labels: texts.shared(&labels_of(key)),
-            metric: make(),
-            next: known.remove(&key.get_hash()),
-        });
-        known.insert(key.get_hash(), Arc::clone(&entry));
-        entry
     }
 
     /// Writes each of them into the text of its name.
@@ -87,15 +93,25 @@ impl<T> Family<T> {
         mut write: impl FnMut(&Entry<T>, &mut String),
     ) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        for first in known.values() {
-            for entry in std::iter::successors(Some(first), |entry| entry.next.as_ref()) {
-                let mut text = String::new();
-                write(entry, &mut text);
-                let of_name = texts.entry(Arc::clone(&entry.name));
-                of_name.or_insert_with(|| (kind, Vec::new())).1.push(text);
-            }
+        for entry in known.values() {
+            let mut text = String::new();
+            write(entry, &mut text);
+            let of_name = texts.entry(Arc::clone(&entry.name));
+            of_name.or_insert_with(|| (kind, Vec::new())).1.push(text);
         }
     }
+}
+
+/// The key's entry, or the number that is free for one. Nothing is ever taken out, so none is behind a free number.
+fn place_of<T>(known: &Table<T>, hash: u64, key: &Key) -> Result<Arc<Entry<T>>, u64> {
+    let mut place = hash;
+    while let Some(entry) = known.get(&place) {
+        if *entry.name == *key.name() && is_of(&entry.labels, key) {
+            return Ok(Arc::clone(entry));
+        }
+        place = place.wrapping_add(1);
+    }
+    Err(place)
 }
 
 impl<T> Entry<T> {
@@ -367,5 +383,26 @@ fn escaped(text: &str, is_quoted: bool) -> String {
     match is_quoted {
         true => text.replace('"', "\\\""),
         false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_with_the_same_hash_are_two() {
+        let (family, texts) = (Family::default(), Texts::default());
+        let keys = ["one", "another", "a third"].map(Key::from_static_name);
+        let count = |hash: u64, key: &Key| {
+            let entry = family.get_by(hash, &texts, key, || AtomicU64::new(0));
+            entry.metric.fetch_add(1, Ordering::Relaxed)
+        };
+        // The third has the number that the second took.
+        for before in 0..3 {
+            assert_eq!(count(u64::MAX, &keys[0]), before);
+            assert_eq!(count(u64::MAX, &keys[1]), before);
+            assert_eq!(count(0, &keys[2]), before);
+        }
     }
 }

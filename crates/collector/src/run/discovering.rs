@@ -24,8 +24,8 @@ const CONCURRENT_LISTINGS: usize = 8;
 /// The same where there are more than a few thousand tenants, or the round of all of them would take longer than a minute.
 /// With five content types each these are as many requests as connections are kept: one more would be a handshake more.
 const MAX_CONCURRENT_LISTINGS: usize = 48;
-/// Of how many tenants one is listed at a time, between these two. All have then been listed within the minute while two
-/// requests, for the hour before and for this one, take less than 0.8 s.
+/// Of how many tenants one is listed at a time, between these two: all have been listed within the minute while two requests,
+/// for the hour before and for this one, take less than 0.8 s. From the upper bound on, more tenants need faster answers.
 const TENANTS_PER_LISTING: usize = 70;
 
 impl Pipeline {

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode};
 use tracing::{error, warn};
 
 use crate::Error;
@@ -121,6 +121,8 @@ impl Folding {
                 self.folded_pages = copied.max(0);
                 self.is_failing = false;
             }
+            // The thread is at it.
+            Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
             Err(cause) if !std::mem::replace(&mut self.is_failing, true) => {
                 warn!(
                     cause = &cause as &dyn std::error::Error,

@@ -119,6 +119,7 @@ fn extend_stretch(books: &Books, stream: i64, start: i64, end: i64) -> Result<()
         // Nearly always: listing goes on where it was, or an hour is listed again.
         (Some(first), Some(last)) if count == 1 && first <= start => {
             if last >= end {
+                // What was listed without a gap never ends within a stretch, so that does not change either.
                 return Ok(());
             }
             books

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 
     /// How much to tell on standard error: error, warn, info, debug, or a filter per module. Without it `info`, and
-    /// `warn` in the demo, whose display it would disturb.
+    /// `warn` for `demo` and `check`, whose answers it would disturb.
     #[arg(long, global = true, env = env::LOG, value_name = "FILTER")]
     pub(crate) log: Option<String>,
 
@@ -79,6 +79,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Only the simulator, to point any collector at.
     Simulate(SimulateArgs),
+    /// Is all there that collecting needs? Each prerequisite tested, what is wrong and how to mend it; starts and delivers nothing.
+    Check {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The form of the answer.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// What has been collected, and what is pending.
     Status {
         #[command(flatten)]

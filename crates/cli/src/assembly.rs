@@ -141,13 +141,18 @@ fn open_ledger(
 /// That the ledger cannot be opened, and the mend where it is a matter of its folder.
 fn cannot_open(path: &Path, error: &ledger::Error) -> String {
     let told = format!("the ledger {} cannot be opened", path.display());
-    if !matches!(error, ledger::Error::Unavailable { .. }) {
-        return told;
+    match error {
+        ledger::Error::Unavailable { .. } => format!("{told}: {}", folder_mend(path)),
+        _ => told,
     }
+}
+
+/// What to do about the folder of a ledger that cannot be opened.
+pub(crate) fn folder_mend(path: &Path) -> String {
     // The whole path: a relative one begins at a folder that whoever reads the message may not be in.
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = whole.parent().unwrap_or(&whole).display();
-    let mend = match std::fs::metadata(whole.parent().unwrap_or(&whole)) {
+    match std::fs::metadata(whole.parent().unwrap_or(&whole)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             format!("the folder {folder} does not exist; create it, or name another in ledger.url")
         }
@@ -157,8 +162,7 @@ fn cannot_open(path: &Path, error: &ledger::Error) -> String {
         Ok(_) | Err(_) => format!(
             "the user that the collector runs as must be allowed to create files in {folder} and to read and write them"
         ),
-    };
-    format!("{told}: {mend}")
+    }
 }
 
 /// The log sources of one `alertlogic` sink.
@@ -212,7 +216,8 @@ fn build_updater(
     )))
 }
 
-fn build_sink(
+/// A sink that has sent nothing and opened nothing yet. The log sources of an `alertlogic` sink go to `accounts`.
+pub(crate) fn build_sink(
     sink: &SinkConfig,
     config: &Config,
     http: &Arc<dyn Transport>,

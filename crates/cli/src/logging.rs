@@ -9,10 +9,10 @@ use crate::args::{Args, Command, LogFormat};
 /// Installs the process's one subscriber. A filter that cannot be read is told and replaced: a typo in a log level is no
 /// reason to collect nothing.
 pub(crate) fn install(args: &Args) {
-    let default = if matches!(args.command, Command::Demo(_)) {
-        "warn"
-    } else {
-        "info"
+    let default = match args.command {
+        // Their answers would be lost among it.
+        Command::Demo(_) | Command::Check { .. } => "warn",
+        _ => "info",
     };
     // A variable that is set to nothing is as good as unset; as a filter it would let through errors alone.
     let wanted = args.log.as_deref().filter(|filter| !filter.is_empty());

@@ -31,6 +31,7 @@ pub mod master;
 pub mod updater;
 
 pub mod backfill;
+pub mod check;
 pub mod verify;
 
 pub mod status;

@@ -6,6 +6,8 @@ mod ledgers;
 mod microsoft;
 mod sink;
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +26,10 @@ pub(crate) use self::ledgers::TestLedger;
 pub(crate) use self::microsoft::{Answer, FakeMicrosoft};
 pub(crate) use self::sink::{FakeSink, Turn};
 use crate::clock::Clock;
-use crate::config::{Credential, TenantConfig};
+use crate::config::{
+    Config, Credential, DedupeConfig, FetchConfig, LedgerConfig, ListenConfig, PollConfig,
+    QuarantineConfig, TenantConfig, TlsConfig,
+};
 use crate::http::Transport;
 use crate::microsoft::Microsoft;
 
@@ -78,6 +83,36 @@ pub(crate) fn tenant_config(id: TenantId, content_types: &[ContentType]) -> Tena
         content_types: content_types.to_vec(),
         publisher: id.into(),
         hosts: Cloud::Commercial.hosts(),
+    }
+}
+
+/// A configuration with nothing but these tenants.
+pub(crate) fn config(tenants: Vec<TenantConfig>) -> Config {
+    Config {
+        tenants,
+        tls: TlsConfig::default(),
+        listen: ListenConfig {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        },
+        webhook: None,
+        ledger: LedgerConfig::Sqlite {
+            path: PathBuf::new(),
+        },
+        poll: PollConfig {
+            interval: Duration::from_secs(60),
+            first_lookback: Duration::from_secs(3600),
+        },
+        fetch: FetchConfig {
+            max_concurrent: 4,
+            max_memory_bytes: 16 * 1024 * 1024,
+            requests_per_minute: 2_000,
+            lease: Duration::from_secs(600),
+        },
+        quarantine: QuarantineConfig { max_bytes: 1 << 30 },
+        dedupe: DedupeConfig::default(),
+        sinks: Vec::new(),
+        site: None,
+        update: None,
     }
 }
 

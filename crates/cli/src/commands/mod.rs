@@ -3,6 +3,7 @@
 mod access_key;
 mod alertlogic;
 mod backfill;
+mod check;
 mod config;
 mod demo;
 mod documents;
@@ -36,6 +37,7 @@ pub(crate) async fn execute(args: Args, stop: &CancellationToken) -> anyhow::Res
         Command::Run { config, once } => run::run(&load(&config)?, once, stop).await,
         Command::Demo(args) => demo::demo(args, stop).await,
         Command::Simulate(args) => simulate::simulate(args, stop).await,
+        Command::Check { config, format } => check::check(&load(&config)?, format).await,
         Command::Status { config, format } => status::status(&load(&config)?, format).await,
         Command::Verify(args) => verify::verify(&load(&args.config)?, &args).await,
         Command::Backfill(args) => backfill::backfill(&load(&args.config)?, &args, stop).await,

@@ -4,6 +4,7 @@
 
 mod access_key;
 mod azure_storage;
+mod check;
 mod configuration;
 mod control_plane;
 mod door;

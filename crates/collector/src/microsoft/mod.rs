@@ -14,6 +14,7 @@ use activity_api::{
     Window,
 };
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use self::answers::Answers;
@@ -148,6 +149,16 @@ impl Microsoft {
     /// # Errors
     /// See [`Error::next_step`].
     pub async fn list_subscriptions(&self) -> Result<Subscriptions, Error> {
+        Ok(self.list_subscriptions_dated().await?.0)
+    }
+
+    /// The same, and Microsoft's clock when it answered, where it told.
+    ///
+    /// # Errors
+    /// See [`Error::next_step`].
+    pub async fn list_subscriptions_dated(
+        &self,
+    ) -> Result<(Subscriptions, Option<Timestamp>), Error> {
         let reply = self
             .ask(
                 RequestKind::ListSubscriptions,
@@ -155,7 +166,8 @@ impl Microsoft {
                 self.feed.list_subscriptions(),
             )
             .await?;
-        Ok(activity_api::read_subscriptions(&reply)?)
+        let date = reply.date();
+        Ok((activity_api::read_subscriptions(&reply)?, date))
     }
 
     /// Starts a subscription, or changes its webhook.

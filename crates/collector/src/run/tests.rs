@@ -3,13 +3,9 @@
 mod compacting;
 mod wanted;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::{LedgerConfig, ListenConfig, QuarantineConfig, TlsConfig};
 use crate::sinks::testing::records;
 use crate::testing::{
     Answer, CONTENT_TYPE, FakeSink, Scene, TestLedger, Turn, blob_text, blob_uri, other_tenant,
@@ -17,35 +13,8 @@ use crate::testing::{
 };
 
 fn config(content_types: &[ContentType]) -> Config {
-    Config {
-        tenants: vec![
-            tenant_config(tenant(), content_types),
-            tenant_config(other_tenant(), content_types),
-        ],
-        tls: TlsConfig::default(),
-        listen: ListenConfig {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        },
-        webhook: None,
-        ledger: LedgerConfig::Sqlite {
-            path: PathBuf::new(),
-        },
-        poll: PollConfig {
-            interval: Duration::from_secs(60),
-            first_lookback: Duration::from_secs(3600),
-        },
-        fetch: FetchConfig {
-            max_concurrent: 4,
-            max_memory_bytes: 16 * 1024 * 1024,
-            requests_per_minute: 2_000,
-            lease: Duration::from_secs(600),
-        },
-        quarantine: QuarantineConfig { max_bytes: 1 << 30 },
-        dedupe: crate::config::DedupeConfig::default(),
-        sinks: Vec::new(),
-        site: None,
-        update: None,
-    }
+    let tenants = [tenant(), other_tenant()].map(|id| tenant_config(id, content_types));
+    crate::testing::config(tenants.into())
 }
 
 fn pipeline(scene: &Scene, sinks: &[&Arc<FakeSink>]) -> Pipeline {

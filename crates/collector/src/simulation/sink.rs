@@ -195,6 +195,11 @@ impl Sink for SimulatedSink {
         self.planned().max_in_flight
     }
 
+    /// The pipeline never asks.
+    async fn probe(&self) -> Result<String, Error> {
+        Ok(String::new())
+    }
+
     async fn resume(&self, position: Option<&str>) -> Result<(), Error> {
         let position = position.map(str::to_owned);
         self.world

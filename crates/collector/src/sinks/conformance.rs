@@ -39,6 +39,7 @@ pub(crate) async fn check<S: Subject>(subject: impl AsyncFn() -> S) {
     delivers_all_records_exactly_and_in_order(&subject().await).await;
     delivers_batches_one_after_the_other(&subject().await).await;
     an_empty_batch_is_fine(&subject().await).await;
+    a_probe_delivers_nothing_and_is_in_nobodys_way(&subject().await).await;
     the_skipped_head_of_a_batch_stays_out(&subject().await).await;
     odd_records_survive(&subject().await).await;
     a_batch_larger_than_asked_for_arrives(&subject().await).await;
@@ -81,6 +82,16 @@ async fn an_empty_batch_is_fine(subject: &impl Subject) {
     deliver(subject, &batch(&records(0, 3))).await;
     deliver(subject, &batch_of_parts(&[Vec::new(), Vec::new()])).await;
     assert_eq!(subject.arrived(), records(0, 3));
+}
+
+async fn a_probe_delivers_nothing_and_is_in_nobodys_way(subject: &impl Subject) {
+    let probe = async || assert_ne!(subject.sink().probe().await.unwrap(), "");
+    probe().await;
+    assert_eq!(subject.arrived(), [""; 0]);
+    deliver(subject, &batch(&records(0, 3))).await;
+    probe().await;
+    deliver(subject, &batch(&records(3, 4))).await;
+    assert_eq!(subject.arrived(), records(0, 7));
 }
 
 async fn the_skipped_head_of_a_batch_stays_out(subject: &impl Subject) {

@@ -43,6 +43,13 @@ pub trait Sink: Send + Sync {
     /// When the sink cannot work as configured; the program does not start then.
     async fn resume(&self, position: Option<&str>) -> Result<(), Error>;
 
+    /// Asks whether deliveries would be taken as things stand, for a person who sets it up, and says what was found. Delivers
+    /// nothing, leaves nothing behind, and is in nobody's way: a collector may be at work with the same sink.
+    ///
+    /// # Errors
+    /// As [`Sink::deliver`].
+    async fn probe(&self) -> Result<String, Error>;
+
     /// Delivers the whole batch and returns once every record of it is safe at the other side.
     ///
     /// # Errors

@@ -173,6 +173,13 @@ impl Sink for FakeSink {
         self.max_in_flight
     }
 
+    async fn probe(&self) -> Result<String, Error> {
+        match self.state.lock().unwrap().script.front() {
+            Some(Turn::Fail) => Err(down(None)),
+            _ => Ok("it takes what comes".to_owned()),
+        }
+    }
+
     async fn resume(&self, position: Option<&str>) -> Result<(), Error> {
         let mut state = self.state.lock().unwrap();
         state.resumed.push(position.map(str::to_owned));

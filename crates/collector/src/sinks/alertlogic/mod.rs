@@ -354,6 +354,15 @@ impl Sink for AlertLogicSink {
         MAX_IN_FLIGHT
     }
 
+    /// Signs in and asks for the addresses. Registers nothing.
+    async fn probe(&self) -> Result<String, Error> {
+        let account = self.account.service().account_id().await?;
+        let (azcollect, ingest) = self.account.endpoints().await?;
+        Ok(format!(
+            "the access key is good for account {account}; azcollect is {azcollect}, ingest is {ingest}"
+        ))
+    }
+
     /// Nothing to take back: the service keeps what it took.
     async fn resume(&self, _position: Option<&str>) -> Result<(), Error> {
         Ok(())

@@ -13,6 +13,7 @@ mod names;
 mod note;
 mod plan;
 mod position;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -38,6 +39,7 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Appends records to a file.
 pub struct FileSink {
     name: SinkName,
+    names: Names,
     writer: Arc<Mutex<Writer>>,
     /// Numbers the calls. Work on the disk goes on when its caller was dropped, and may even begin only then; by its
     /// number it is told from the work of a later call.
@@ -67,9 +69,11 @@ impl FileSink {
             ),
         })?;
         let name = config.name.clone();
-        let writer = Arc::new(Mutex::new(Writer::new(config, names, clock, disk)));
+        let writer = Writer::new(config, names.clone(), clock, disk);
+        let writer = Arc::new(Mutex::new(writer));
         Ok(Self {
             name,
+            names,
             writer,
             calls: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
@@ -84,25 +88,30 @@ impl FileSink {
         work: impl FnOnce(&mut Writer) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let writer = Arc::clone(&self.writer);
-        let done = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             // A panic in the middle leaves the file marked as dirty, and the next call cuts it back.
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.start_call(call)?;
             work(&mut writer)
-        });
-        match done.await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // Only a runtime that is being torn down cancels blocking work; whoever awaits is dropped next.
-                Err(_cancelled) => std::future::pending().await,
-            },
-        }
+        })
+        .await
     }
 
     /// The number of the call that begins.
     fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Runs `work` on a thread that may wait for the disk.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is being torn down cancels blocking work; whoever awaits is dropped next.
+            Err(_cancelled) => std::future::pending().await,
+        },
     }
 }
 
@@ -118,6 +127,12 @@ impl Sink for FileSink {
 
     fn max_in_flight(&self) -> usize {
         1
+    }
+
+    /// Looks at the folder and the file, and at whether they may be written to.
+    async fn probe(&self) -> Result<String, Error> {
+        let (name, names) = (self.name.clone(), self.names.clone());
+        blocking(move || probe::probe(&name, &names)).await
     }
 
     /// Opens the file and cuts it back to what the ledger committed. May be called again at any time between

@@ -211,6 +211,39 @@ async fn a_missing_folder_is_reported_and_not_created() {
     assert!(!rig.folder.path().exists());
 }
 
+#[tokio::test]
+async fn a_probe_says_what_is_wrong_with_the_place_and_leaves_nothing_there() {
+    let rig = Rig::new();
+    let names = || {
+        let entries = std::fs::read_dir(rig.folder.path()).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<Vec<_>>()
+    };
+    let fine = rig.sink.probe().await.unwrap();
+    assert!(fine.contains("is made with the first record"), "{fine}");
+    assert!(names().is_empty());
+
+    std::fs::write(rig.path("audit.ndjson"), "{}\n").unwrap();
+    let fine = rig.sink.probe().await.unwrap();
+    assert!(fine.contains("has 3 bytes"), "{fine}");
+    assert_eq!(std::fs::read(rig.path("audit.ndjson")).unwrap(), b"{}\n");
+    assert_eq!(names(), ["audit.ndjson"]);
+
+    std::fs::remove_file(rig.path("audit.ndjson")).unwrap();
+    std::fs::create_dir(rig.path("audit.ndjson")).unwrap();
+    let error = rig.sink.probe().await.unwrap_err().to_string();
+    assert!(error.contains("regular file"), "{error}");
+
+    std::fs::remove_dir_all(rig.folder.path()).unwrap();
+    let error = rig.sink.probe().await.unwrap_err().to_string();
+    assert!(error.contains("does not exist; create it"), "{error}");
+    std::fs::write(rig.folder.path(), "").unwrap();
+    let error = rig.sink.probe().await.unwrap_err().to_string();
+    std::fs::remove_file(rig.folder.path()).unwrap();
+    assert!(error.contains("is no folder"), "{error}");
+}
+
 #[test]
 fn a_path_that_names_no_file_is_refused() {
     let clock = crate::sinks::testing::SetClock::at("2026-07-16T10:00:00Z");

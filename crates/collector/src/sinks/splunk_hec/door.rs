@@ -92,6 +92,15 @@ impl Door {
         }
     }
 
+    /// Posts nothing, which Splunk refuses for the lack of events, if for nothing else (code 5, "No data").
+    ///
+    /// # Errors
+    /// When that is not what it says.
+    pub(super) async fn probe(&self) -> Result<(), Error> {
+        let (head, body) = self.send(self.request(&self.event_uri, Vec::new())).await?;
+        read_event_reply(&self.name, &head, &body, self.clock.now()).map(|_outcome| ())
+    }
+
     /// Asks which of these requests are indexed.
     ///
     /// # Errors

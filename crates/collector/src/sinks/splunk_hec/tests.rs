@@ -558,3 +558,27 @@ fn what_no_collector_can_have_is_refused_at_once() {
     }
     build(|_| {}).unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_posts_no_event_and_tells_whether_the_token_is_accepted() {
+    let fake = Fake::new(true);
+    let sink = sink(&fake, |_| {});
+    sink.probe().await.unwrap();
+    let requests = fake.requests();
+    assert_eq!(requests.len(), 1);
+    assert!(requests[0].body.is_empty());
+    for (status, answer, says) in [
+        (403, r#"{"text":"Invalid token","code":4}"#, "Invalid token"),
+        (503, r#"{"text":"Server is busy","code":9}"#, "busy"),
+        (404, "<html>no such page</html>", "404"),
+    ] {
+        fake.answer_events([Answer::json(status, answer)]);
+        let error = sink.probe().await.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        assert!(!error.contains(TOKEN), "{error}");
+    }
+    fake.answer_events([Answer::NoConnection]);
+    let error = sink.probe().await.unwrap_err().to_string();
+    assert!(error.contains("cannot be reached"), "{error}");
+    assert!(fake.indexed().is_empty());
+}

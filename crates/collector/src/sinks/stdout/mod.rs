@@ -73,6 +73,10 @@ impl Sink for StdoutSink {
         1
     }
 
+    async fn probe(&self) -> Result<String, Error> {
+        Ok("records go to standard output".to_owned())
+    }
+
     /// A pipe has no place to go back to.
     async fn resume(&self, _position: Option<&str>) -> Result<(), Error> {
         Ok(())

@@ -247,3 +247,25 @@ async fn the_text_of_a_batch_in_several_payloads_is_kept_so_that_none_is_sent_ag
         assert_eq!(seen.load(Ordering::Relaxed), lets_go, "{count}");
     }
 }
+
+#[tokio::test]
+async fn a_probe_signs_in_and_finds_the_way_and_registers_nothing() {
+    let rig = Rig::new();
+    let sink = rig.sink();
+    let found = sink.probe().await.unwrap();
+    assert!(found.contains("account 1342"), "{found}");
+    assert!(found.contains("ingest.example.net"), "{found}");
+    let lines = rig.fake.lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines.iter().all(|line| line.contains(" api.example.net/")));
+}
+
+#[tokio::test]
+async fn a_probe_with_a_wrong_key_says_which_settings_to_look_at() {
+    let rig = Rig::new();
+    let sink = rig.sink();
+    rig.fake.hook(|_| Some(Answer::Status(401, String::new())));
+    let error = sink.probe().await.unwrap_err().to_string();
+    assert!(error.contains("access_key_id and secret_key"), "{error}");
+    assert!(SECRETS.iter().all(|secret| !error.contains(secret)));
+}

@@ -1,0 +1,170 @@
+//! `check`: the doctor. Looks at each prerequisite of collecting and says of each what was found; a collector may run meanwhile.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use collector::check::{self, Finding, Verdict};
+use collector::clock::{Clock, SystemClock};
+use collector::config::{Config, LedgerConfig};
+use collector::http::{Client, Transport};
+use collector::web;
+use ledger::{Ledger, SqliteLedger};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::opening;
+use crate::args::Format;
+use crate::assembly::{build_sink, folder_mend};
+use crate::{exit, output};
+
+pub(super) async fn check(config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+    let http: Arc<dyn Transport> = Arc::new(Client::build(config.tls.ca_pem.as_deref())?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut findings = vec![
+        of_ledger(config, &*clock).await,
+        of_listen(config.listen.address).await,
+    ];
+    findings.extend(check::of_tenants(config, &http, &clock).await);
+    if let Some(webhook) = &config.webhook {
+        findings.push(check::of_webhook(&http, webhook).await);
+    }
+    findings.extend(of_sinks(config, &http, &clock).await?);
+    let is_clean = findings
+        .iter()
+        .all(|finding| finding.verdict != Verdict::Failing);
+    let text = match format {
+        Format::Text => to_text(&findings),
+        Format::Json => format!("{:#}\n", to_json(&findings, is_clean)),
+    };
+    output::or_closed(output::write(text))?;
+    Ok(match is_clean {
+        true => ExitCode::SUCCESS,
+        false => exit::FAILING.into(),
+    })
+}
+
+async fn of_ledger(config: &Config, clock: &dyn Clock) -> Finding {
+    let subject = "ledger";
+    if let LedgerConfig::Sqlite { path } = &config.ledger {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        // Without a name, so that nothing is left of it whatever happens.
+        if let Err(error) = tempfile::tempfile_in(folder) {
+            return Finding::failing(subject, format!("{error}: {}", folder_mend(path)));
+        }
+        // Opened and closed before SQLite does: a process that closes a file lets go of its locks on it.
+        match OpenOptions::new().write(true).open(path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let says = format!("{} is made at the first start", path.display());
+                return Finding::fine(subject, says);
+            }
+            Err(error) => {
+                let says = format!("{}: {error}: {}", path.display(), folder_mend(path));
+                return Finding::failing(subject, says);
+            }
+        }
+    }
+    let summary = match opening::for_reading(config) {
+        Ok(ledger) => ledger.summary(clock.now()).await.map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    match summary {
+        Ok(summary) => {
+            let delivered = summary.streams.iter().map(|stream| stream.delivered_count);
+            let delivered: u64 = delivered.sum();
+            Finding::fine(
+                subject,
+                format!("it can be read; {delivered} blobs are delivered"),
+            )
+        }
+        Err(error) => Finding::failing(subject, format!("{error:#}")),
+    }
+}
+
+async fn of_listen(address: SocketAddr) -> Finding {
+    let subject = "listen.address";
+    match TcpListener::bind(address).await {
+        Ok(_) => Finding::fine(subject, format!("{address} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            match web::ask_status(address).await {
+                Ok(_) => Finding::note(
+                    subject,
+                    format!("a collector runs already and answers at {address}"),
+                ),
+                Err(why) => Finding::failing(
+                    subject,
+                    format!("{address} is in use, and {why}; name another address"),
+                ),
+            }
+        }
+        Err(error) => Finding::failing(
+            subject,
+            format!(
+                "{address} cannot be listened on: {error}; name an address of this machine, and a port that its user may have"
+            ),
+        ),
+    }
+}
+
+async fn of_sinks(
+    config: &Config,
+    http: &Arc<dyn Transport>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Vec<Finding>> {
+    // What a sink remembers goes to a ledger that is thrown away: the real one is a collector's.
+    let folder = tempfile::tempdir()?;
+    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(folder.path().join("ledger.db"))?);
+    let mut findings = Vec::new();
+    for sink in &config.sinks {
+        let built = build_sink(sink, config, http, &ledger, clock, &mut Vec::new());
+        findings.push(match built {
+            Ok(sink) => check::of_sink(&*sink).await,
+            Err(error) => Finding::failing(format!("sink {}", sink.name()), format!("{error:#}")),
+        });
+    }
+    Ok(findings)
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fine => "fine",
+        Verdict::Note => "note",
+        Verdict::Failing => "failing",
+    }
+}
+
+fn to_text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let (verdict, subject) = (word(finding.verdict), &finding.subject);
+        writeln!(text, "{verdict:<8} {subject}: {}", finding.says)
+            .expect("a String takes whatever is written to it");
+    }
+    let failing = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Failing);
+    text.push_str(&match failing.count() {
+        0 => "all that collecting needs is there\n".to_owned(),
+        count => format!("{count} of {} are failing\n", findings.len()),
+    });
+    text
+}
+
+fn to_json(findings: &[Finding], is_clean: bool) -> serde_json::Value {
+    let findings = findings.iter().map(|finding| {
+        json!({
+            "subject": finding.subject,
+            "verdict": word(finding.verdict),
+            "says": finding.says,
+        })
+    });
+    json!({ "is_clean": is_clean, "findings": findings.collect::<Vec<_>>() })
+}

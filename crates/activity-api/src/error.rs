@@ -420,12 +420,16 @@ pub(crate) fn without_bom(body: &[u8]) -> &[u8] {
 
 /// One line of plain text, shortened.
 pub(crate) fn plain_message(text: &str) -> String {
+    let plain = without_controls(text);
+    let plain: String = plain.chars().take(LONGEST_MESSAGE).collect();
+    plain.trim().to_owned()
+}
+
+/// With a space in place of whatever moves a terminal's cursor.
+pub(crate) fn without_controls(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST_MESSAGE)
-        .collect::<String>()
-        .trim()
-        .to_owned()
+        .collect()
 }
 
 #[cfg(test)]

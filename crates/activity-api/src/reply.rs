@@ -12,7 +12,7 @@ use thiserror::Error as ThisError;
 
 use crate::{
     ApiErrorCode, ContentId, ContentType, Error, Feed, TrustedUri,
-    error::{plain_message, read_envelope, read_error, without_bom},
+    error::{plain_message, read_envelope, read_error, without_bom, without_controls},
     times,
 };
 
@@ -352,7 +352,8 @@ impl From<RawWebhook> for SubscriptionWebhook {
                 () if is("expired") => WebhookStatus::Expired,
                 () => WebhookStatus::Unknown,
             },
-            address: raw.address.unwrap_or_default(),
+            // It is shown to people, on terminals too.
+            address: without_controls(&raw.address.unwrap_or_default()),
             expiration: raw.expiration.as_deref().and_then(times::parse_time),
             auth_id: raw
                 .auth_id

@@ -17,6 +17,7 @@ use crate::config::{Config, TenantConfig, WebhookConfig};
 use crate::http::Transport;
 use crate::microsoft::{self, Microsoft};
 use crate::sinks::Sink;
+use crate::status::text::one_line;
 use crate::telemetry::chain;
 
 /// By how much this machine's clock may differ from Microsoft's without a word. A reply's date has whole seconds, and it was
@@ -47,7 +48,7 @@ pub struct Finding {
     pub subject: String,
     /// How it stands.
     pub verdict: Verdict,
-    /// What was found, and how to mend it where it must be. No secret is in it.
+    /// What was found, and how to mend it where it must be: one line, and no secret is in it.
     pub says: String,
 }
 
@@ -71,7 +72,7 @@ impl Finding {
         Self {
             subject: subject.into(),
             verdict,
-            says: says.into(),
+            says: one_line(&says.into()),
         }
     }
 }

@@ -209,6 +209,17 @@ fn a_start_that_changes_nothing_is_a_success() {
 }
 
 #[test]
+fn an_address_that_would_move_a_terminals_cursor_does_not() {
+    let reply = reply(
+        200,
+        r#"[{"contentType":"DLP.All","status":"enabled","webhook":{"status":"enabled","address":"https://a.example/\u001b[2J\n"}}]"#,
+    );
+    let subscriptions = read_subscriptions(&reply).unwrap();
+    let webhook = subscriptions.known[0].webhook.as_ref().unwrap();
+    assert_eq!(webhook.address, "https://a.example/ [2J ");
+}
+
+#[test]
 fn a_start_tells_the_webhook_in_force() {
     let started = read_start(&reply(200, test_data!("start.json"))).unwrap();
     assert!(!started.was_enabled);

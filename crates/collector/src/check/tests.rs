@@ -209,6 +209,12 @@ async fn of_many_tenants_each_is_found_and_the_clock_once_by_the_date_of_a_reply
     assert!(clock.says.contains("1200 s ahead of"), "{clock:?}");
 }
 
+#[test]
+fn what_is_said_is_one_line_and_moves_no_cursor() {
+    let found = Finding::failing("sink", "refused: \u{1b}[2J\nfine     ledger: it is well");
+    assert_eq!(found.says, "refused:  [2J fine     ledger: it is well");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sink_says_what_it_found_or_what_is_wrong() {
     let sink = FakeSink::new("fake");

@@ -43,7 +43,9 @@ pub use reply::{
     WebhookStatus, read_content, read_dlp_sensitive_types, read_notifications_listing, read_start,
     read_stop, read_subscriptions,
 };
-pub use token::{AccessToken, ClientSecretGrant, CredentialReason, read_token, token_request};
+pub use token::{
+    AccessToken, ApplicationGrant, CredentialReason, Proof, read_token, token_request,
+};
 pub use window::{
     DueHour, EmptyWindow, LastListing, RELISTING_AGES, Why, Window, covered_until, earliest_hour,
     first_hour, hour_of, plan_hours,

@@ -10,29 +10,47 @@ use serde::Deserialize;
 
 use crate::{ClientId, Error, Origin, Reply, TenantId, error};
 
-/// An application's name and password.
+/// An application, and what it proves itself with.
 #[derive(Clone, Copy, Debug)]
-pub struct ClientSecretGrant<'a> {
+pub struct ApplicationGrant<'a> {
     /// The application.
     pub client_id: ClientId,
-    /// The secret's value, not its id.
-    pub client_secret: &'a SecretString,
+    /// What the sign-in service knows it by.
+    pub proof: Proof<'a>,
 }
+
+/// What an application proves itself with.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof<'a> {
+    /// A secret's value, not its id.
+    Secret(&'a SecretString),
+    /// A token of an issuer that the application trusts by a federated credential (workload identity federation).
+    Assertion(&'a SecretString),
+}
+
+/// What kind of assertion it is. From Microsoft's page on the client credentials flow, third case.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Asks for a token at the v2 endpoint, with the scope `<resource>/.default`. `resource` is the root of the service that the
 /// token is for: [`Hosts::activity`](crate::Hosts::activity) of the tenant's cloud.
 ///
-/// The request's body has the secret in it: never log it.
+/// The request's body has the proof in it: never log it.
 pub fn token_request(
     login: &Origin,
     tenant: TenantId,
     resource: &Origin,
-    grant: &ClientSecretGrant,
+    grant: &ApplicationGrant,
 ) -> Request<Bytes> {
-    let body = form_urlencoded::Serializer::new(String::new())
-        .append_pair("grant_type", "client_credentials")
-        .append_pair("client_id", &grant.client_id.to_string())
-        .append_pair("client_secret", grant.client_secret.expose_secret())
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    body.append_pair("grant_type", "client_credentials")
+        .append_pair("client_id", &grant.client_id.to_string());
+    match grant.proof {
+        Proof::Secret(secret) => body.append_pair("client_secret", secret.expose_secret()),
+        Proof::Assertion(token) => body
+            .append_pair("client_assertion_type", ASSERTION_TYPE)
+            .append_pair("client_assertion", token.expose_secret()),
+    };
+    let body = body
         .append_pair("scope", &format!("{resource}/.default"))
         .finish();
     Request::builder()

@@ -4,17 +4,22 @@
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use activity_api::{AccessToken, ClientId, ClientSecretGrant, NextStep, Origin, Reply, TenantId};
+use activity_api::{
+    AccessToken, ApplicationGrant, ClientId, NextStep, Origin, Proof, Reply, TenantId,
+};
 use azure::identity::ManagedIdentity;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::config::files::read_file;
 use crate::config::{Credential, TenantConfig};
 use crate::http::Transport;
 use crate::microsoft::outcome;
@@ -27,6 +32,8 @@ const RENEW_BEFORE: Duration = Duration::from_secs(10 * 60);
 const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Answers are kilobytes, refusals too.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
+/// Far over the size of any token.
+const MAX_ASSERTION_BYTES: u64 = 64 * 1024;
 /// The pauses before a managed identity's endpoint is asked again: it is on the machine itself and starts with it, so
 /// that its first answers may be refusals. Shorter than Microsoft's own list (2, 6, 14 and 30 seconds), because whoever
 /// waits here has a time limit and will ask again.
@@ -50,13 +57,19 @@ pub struct TokenSource {
 }
 
 enum Grant {
-    ClientSecret {
+    Application {
         login: Origin,
         tenant: TenantId,
         client_id: ClientId,
-        secret: SecretString,
+        proof: HeldProof,
     },
     ManagedIdentity(ManagedIdentity),
+}
+
+enum HeldProof {
+    Secret(SecretString),
+    /// Read again each time: the token in it is replaced before it ends.
+    AssertionFile(PathBuf),
 }
 
 struct Held {
@@ -74,6 +87,14 @@ pub enum Error {
     /// No whole answer came.
     #[error("no token: its service cannot be reached")]
     Network(#[from] crate::http::Error),
+    /// There is nothing to ask for one with.
+    #[error("no token: federated_token_file {}: {why}", path.display())]
+    Assertion {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be used.
+        why: String,
+    },
 }
 
 impl Error {
@@ -82,7 +103,8 @@ impl Error {
     pub fn next_step(&self) -> NextStep {
         match self {
             Self::Answer(error) => error.next_step(),
-            Self::Network(_) => NextStep::RetryAfter(None),
+            // The file may be there again in a moment, when it was just replaced.
+            Self::Network(_) | Self::Assertion { .. } => NextStep::RetryAfter(None),
         }
     }
 }
@@ -96,13 +118,17 @@ impl TokenSource {
         http: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let of_application = |proof| Grant::Application {
+            login: tenant.hosts.login.clone(),
+            tenant: tenant.id,
+            client_id: tenant.client_id,
+            proof,
+        };
         let grant = match &tenant.credential {
-            Credential::ClientSecret(secret) => Grant::ClientSecret {
-                login: tenant.hosts.login.clone(),
-                tenant: tenant.id,
-                client_id: tenant.client_id,
-                secret: secret.clone(),
-            },
+            Credential::ClientSecret(secret) => of_application(HeldProof::Secret(secret.clone())),
+            Credential::FederatedTokenFile(path) => {
+                of_application(HeldProof::AssertionFile(path.clone()))
+            }
             Credential::ManagedIdentity(identity) => Grant::ManagedIdentity(identity.clone()),
         };
         Self::new(grant, Some(tenant.id), resource, http, clock)
@@ -199,7 +225,7 @@ impl TokenSource {
         let pauses: &[Duration] = match self.grant {
             Grant::ManagedIdentity(_) if !has_good_one => &IDENTITY_PAUSES,
             // Whoever needs the token asks again by a plan of its own.
-            Grant::ManagedIdentity(_) | Grant::ClientSecret { .. } => &[],
+            Grant::ManagedIdentity(_) | Grant::Application { .. } => &[],
         };
         for pause in pauses {
             match self.fetch_once().await {
@@ -216,15 +242,25 @@ impl TokenSource {
     async fn fetch_once(&self) -> Result<AccessToken, Error> {
         let now = self.clock.now();
         let request = match &self.grant {
-            Grant::ClientSecret {
+            Grant::Application {
                 login,
                 tenant,
                 client_id,
-                secret,
+                proof,
             } => {
-                let grant = ClientSecretGrant {
+                let assertion;
+                let grant = ApplicationGrant {
                     client_id: *client_id,
-                    client_secret: secret,
+                    proof: match proof {
+                        HeldProof::Secret(secret) => Proof::Secret(secret),
+                        HeldProof::AssertionFile(path) => {
+                            assertion = read_assertion(path).map_err(|why| {
+                                let path = path.clone();
+                                Error::Assertion { path, why }
+                            })?;
+                            Proof::Assertion(&assertion)
+                        }
+                    },
                 };
                 activity_api::token_request(login, *tenant, &self.resource, &grant)
             }
@@ -247,7 +283,7 @@ impl TokenSource {
             }
         };
         let token = match &self.grant {
-            Grant::ClientSecret { .. } => activity_api::read_token(&reply, now),
+            Grant::Application { .. } => activity_api::read_token(&reply, now),
             Grant::ManagedIdentity(identity) => identity.read_token(&reply, now),
         };
         self.count(token.as_ref().map_or_else(outcome, |_| RequestOutcome::Ok));
@@ -259,6 +295,26 @@ impl TokenSource {
             telemetry::request(tenant, RequestKind::Token, outcome);
         }
     }
+}
+
+/// The token in a file, white space around it aside. Some kilobytes, which the system has in memory as a rule: there is no
+/// waiting that would be worth a thread, once an hour.
+///
+/// # Errors
+/// Why, when the file cannot be read, or what is in it is no token. Without its name, which may be a secret that was put into
+/// the wrong variable.
+pub(crate) fn read_assertion(path: &Path) -> Result<SecretString, String> {
+    // The mere opening of a pipe may wait forever. What is not there is told by the reading.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err("the file is no regular file".to_owned());
+    }
+    let text = read_file(path, MAX_ASSERTION_BYTES).map_err(|reason| format!("the file {reason}"));
+    let text = Zeroizing::new(text?);
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("the file has no token in it, or more than one".to_owned());
+    }
+    Ok(SecretString::from(token))
 }
 
 impl std::fmt::Debug for TokenSource {

@@ -15,9 +15,10 @@ fn now() -> Timestamp {
 #[test]
 fn a_token_is_asked_for_at_the_v2_endpoint_with_an_encoded_secret() {
     let hosts = Cloud::Commercial.hosts();
-    let grant = ClientSecretGrant {
+    let secret = SecretString::from("a+b/c=~ &é");
+    let grant = ApplicationGrant {
         client_id: CLIENT.parse().unwrap(),
-        client_secret: &SecretString::from("a+b/c=~ &é"),
+        proof: Proof::Secret(&secret),
     };
     let request = token_request(&hosts.login, tenant(), &hosts.activity, &grant);
     assert_eq!(request.method(), Method::POST);
@@ -37,6 +38,26 @@ fn a_token_is_asked_for_at_the_v2_endpoint_with_an_encoded_secret() {
         )
     );
     assert!(!format!("{grant:?}").contains("a+b"));
+}
+
+#[test]
+fn a_token_is_asked_for_with_another_issuers_token_in_the_place_of_a_secret() {
+    let hosts = Cloud::Commercial.hosts();
+    let token = SecretString::from("head.claims.signature");
+    let grant = ApplicationGrant {
+        client_id: CLIENT.parse().unwrap(),
+        proof: Proof::Assertion(&token),
+    };
+    let request = token_request(&hosts.login, tenant(), &hosts.activity, &grant);
+    assert_eq!(
+        std::str::from_utf8(request.body()).unwrap(),
+        format!(
+            "grant_type=client_credentials&client_id={CLIENT}\
+             &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer\
+             &client_assertion=head.claims.signature&scope=https%3A%2F%2Fmanage.office.com%2F.default"
+        )
+    );
+    assert!(!format!("{grant:?}").contains("claims"));
 }
 
 #[test]

@@ -137,6 +137,25 @@ fn status_reads_the_ledger_beside_a_running_collector() {
 }
 
 #[test]
+fn a_tenant_may_sign_in_with_another_issuers_token_in_a_file() {
+    let simulation = Simulation::start(&["--records", "500"]);
+    let path = simulation.dir.path().join("token");
+    std::fs::write(&path, simulation.configured("client_secret")).unwrap();
+    simulation.edit_config(|text| {
+        let mut config: toml::Table = text.parse().unwrap();
+        let tenant = config["tenant"][0].as_table_mut().unwrap();
+        tenant.remove("client_secret");
+        let path = path.to_str().unwrap().into();
+        tenant.insert("federated_token_file".to_owned(), path);
+        config.to_string()
+    });
+    let output = simulation.run_once();
+    assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
+    let verdict = simulation.verdict();
+    assert_eq!(verdict["is_clean"], true, "{verdict:#}");
+}
+
+#[test]
 fn subscriptions_are_listed_and_stopped() {
     let simulation = Simulation::start(&["--records", "100"]);
     assert_eq!(simulation.run_once().status.code(), Some(0));

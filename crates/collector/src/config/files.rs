@@ -20,6 +20,6 @@ pub(super) fn read_bytes(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String>
 }
 
 /// The file's text.
-pub(super) fn read_file(path: &Path, max_bytes: u64) -> Result<String, String> {
+pub(crate) fn read_file(path: &Path, max_bytes: u64) -> Result<String, String> {
     String::from_utf8(read_bytes(path, max_bytes)?).map_err(|_| "is not UTF-8 text".to_owned())
 }

@@ -5,7 +5,7 @@ mod app_settings;
 mod dedupe;
 mod errors;
 mod field;
-mod files;
+pub(crate) mod files;
 mod keys;
 mod layer;
 mod node;
@@ -95,6 +95,9 @@ pub struct TenantConfig {
 pub enum Credential {
     /// A password that was made for it.
     ClientSecret(SecretString),
+    /// A file with a token of another issuer that the application trusts by a federated credential. Whoever put it there
+    /// replaces it before the token ends.
+    FederatedTokenFile(PathBuf),
     /// Nothing: it runs in Azure, where the platform vouches for it.
     ManagedIdentity(ManagedIdentity),
 }
@@ -105,7 +108,7 @@ impl Credential {
     pub fn client_secret(&self) -> Option<&SecretString> {
         match self {
             Self::ClientSecret(secret) => Some(secret),
-            Self::ManagedIdentity(_) => None,
+            Self::FederatedTokenFile(_) | Self::ManagedIdentity(_) => None,
         }
     }
 }

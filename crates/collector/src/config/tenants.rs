@@ -6,6 +6,7 @@ use azure::identity::ManagedIdentity;
 use super::keys::Kind;
 use super::reader::Section;
 use super::{Credential, TenantConfig};
+use crate::token::read_assertion;
 
 const CLOUDS: [&str; 5] = [
     Cloud::Commercial.as_str(),
@@ -23,7 +24,8 @@ const CONTENT_TYPES: [&str; 5] = [
     ContentType::Dlp.as_str(),
 ];
 
-const NO_OTHER_CREDENTIAL: &str = "not supported yet: use client_secret or managed_identity";
+const NO_OTHER_CREDENTIAL: &str =
+    "not supported yet: use client_secret, federated_token_file or managed_identity";
 
 pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<TenantConfig> {
     let mut seen: Vec<Option<TenantId>> = Vec::new();
@@ -128,7 +130,7 @@ fn read_credential(section: &mut Section<'_, '_>) -> Option<Credential> {
             "client_secret",
             "The application's client secret (its value, not its id).",
         )
-        .optional("managed_identity must be true");
+        .optional("federated_token_file must be set, or managed_identity true");
     let env = section.reader.env;
     let managed_identity = section
         .boolean(
@@ -143,30 +145,44 @@ fn read_credential(section: &mut Section<'_, '_>) -> Option<Credential> {
             false => Ok(None),
         })
         .default(false);
-    for other in ["certificate", "federated_token_file"] {
-        section.refuse(other, NO_OTHER_CREDENTIAL);
+    let federated_token_file = section
+        .path(
+            "federated_token_file",
+            "A file with a token of another issuer that the application trusts (a federated credential), such as a Kubernetes \
+             service account's. It is read again for each token, as its issuer replaces it.",
+        )
+        .try_map(Kind::Path, |path| {
+            read_assertion(&path)?;
+            Ok(path)
+        })
+        .optional("client_secret must be set, or managed_identity true");
+    section.refuse("certificate", NO_OTHER_CREDENTIAL);
+    let managed_identity = managed_identity?;
+    let set = ["client_secret", "federated_token_file"];
+    let mut set: Vec<_> = set
+        .into_iter()
+        .filter(|name| section.origin_if_set(name).is_some())
+        .collect();
+    if managed_identity.is_some() {
+        set.push("managed_identity");
     }
-    let is_secret_set = section.origin_if_set("client_secret").is_some();
-    match (client_secret, managed_identity?) {
-        (Some(secret), None) => Some(Credential::ClientSecret(secret)),
-        (None, Some(identity)) if !is_secret_set => Some(Credential::ManagedIdentity(identity)),
-        (_, Some(_)) => {
-            section.incomplete(
-                "managed_identity",
-                "client_secret is set too; keep one of them",
-            );
-            None
-        }
-        // What is wrong with it has been said.
-        (None, None) if is_secret_set => None,
-        (None, None) => {
+    match (set.as_slice(), client_secret, federated_token_file) {
+        ([], ..) => {
             section.missing(
                 "client_secret",
-                "; or, in Azure, managed_identity = true",
+                "; or set federated_token_file, or, in Azure, managed_identity = true",
                 ", or turn the app's managed identity on",
             );
             None
         }
+        ([first, .., last], ..) => {
+            section.incomplete(last, format!("{first} is set too; keep one of them"));
+            None
+        }
+        (_, Some(secret), _) => Some(Credential::ClientSecret(secret)),
+        (_, _, Some(path)) => Some(Credential::FederatedTokenFile(path)),
+        // Without an identity, what is wrong with what is set has been said.
+        (_, None, None) => managed_identity.map(Credential::ManagedIdentity),
     }
 }
 

@@ -263,6 +263,23 @@ fn secret_of(tenant: &TenantConfig) -> &str {
 }
 
 #[test]
+fn a_tenant_may_have_another_issuers_token_in_place_of_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "head.claims.signature").unwrap();
+    let set = format!("federated_token_file = {:?}", path.to_str().unwrap());
+    let text = with("").replace("client_secret = \"s\"", &set);
+    let config = read(&text, &[]).unwrap();
+    let credential = &config.tenants[0].credential;
+    assert!(matches!(credential, Credential::FederatedTokenFile(found) if *found == path));
+    assert!(credential.client_secret().is_none());
+    let both = text + "\n";
+    let both = both.replace(&set, &format!("{set}\nclient_secret = \"s\""));
+    let errors = read(&both, &[]).unwrap_err().to_string();
+    assert!(errors.contains("client_secret is set too"), "{errors}");
+}
+
+#[test]
 fn a_tenant_may_have_the_machines_own_identity_in_place_of_a_secret() {
     let text = with("").replace("client_secret = \"s\"", "managed_identity = true");
     let platform = [

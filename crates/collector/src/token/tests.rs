@@ -1,4 +1,5 @@
-//! Tests of tokens from a managed identity. How a tenant's secret becomes one is tested where it is used, in `microsoft`.
+//! Tests of tokens from a managed identity, and for another issuer's token in a file. How a tenant's secret becomes one is tested
+//! where it is used, in `microsoft`.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use super::*;
-use crate::testing::{Answer, Scene};
+use crate::testing::{Answer, Scene, tenant, tenant_config};
 
 const ENDPOINT: &str = "http://127.0.0.1:41155/msi/token";
 
@@ -116,4 +117,69 @@ async fn the_old_token_is_used_while_it_lasts() {
     assert_eq!(scene.microsoft.count("token/msi"), 2);
     tokio::time::advance(Duration::from_secs(6 * 60)).await;
     assert!(source.token().await.is_err());
+}
+
+/// A tenant that signs in with the token in this file.
+fn source_of_file(scene: &Scene, path: &Path) -> TokenSource {
+    let mut tenant = tenant_config(tenant(), &[]);
+    tenant.credential = Credential::FederatedTokenFile(path.to_owned());
+    let resource = tenant.hosts.activity.clone();
+    TokenSource::of_tenant(&tenant, resource, scene.transport(), scene.clock())
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_issuers_token_is_read_from_its_file_each_time_it_is_needed() {
+    let scene = Scene::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let source = source_of_file(&scene, &path);
+    let sent = || {
+        let sent = scene.microsoft.sent();
+        String::from_utf8(sent.last().unwrap().body().to_vec()).unwrap()
+    };
+    std::fs::write(&path, "head.first.signature\n").unwrap();
+    let first = source.token().await.unwrap();
+    assert!(
+        sent().contains("&client_assertion=head.first.signature&"),
+        "{}",
+        sent()
+    );
+    assert!(!sent().contains("client_secret"));
+    std::fs::write(&path, "head.second.signature").unwrap();
+    source.forget(&first).await;
+    source.token().await.unwrap();
+    assert!(sent().contains("&client_assertion=head.second.signature&"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_without_a_token_is_named_and_nothing_is_sent() {
+    let scene = Scene::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let source = source_of_file(&scene, &path);
+    let fails = async |why: &str| {
+        let error = source.token().await.unwrap_err();
+        assert!(matches!(error.next_step(), NextStep::RetryAfter(None)));
+        let told = telemetry::chain(&error);
+        assert!(
+            told.contains("federated_token_file") && told.contains(why),
+            "{told}"
+        );
+        assert!(told.contains(path.to_str().unwrap()), "{told}");
+        assert!(!told.contains("canary"), "{told}");
+    };
+    fails("No such file").await;
+    for text in ["", " \n", "two canary tokens", "canary-\u{fc}"] {
+        std::fs::write(&path, text).unwrap();
+        fails("no token in it").await;
+    }
+    std::fs::write(&path, "canary".repeat(20_000)).unwrap();
+    fails("longer than").await;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    fails("no regular file").await;
+    assert!(scene.microsoft.sent().is_empty());
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, "head.claims.signature").unwrap();
+    source.token().await.unwrap();
 }

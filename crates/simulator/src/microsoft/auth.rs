@@ -37,6 +37,9 @@ const RESOURCE_MANAGERS: [&str; 4] = [
 /// The storage services' of every cloud.
 const STORAGE: &str = "https://storage.azure.com";
 
+/// Of a token that stands in the place of a secret.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
@@ -156,7 +159,13 @@ pub(crate) fn token(world: &World, call: &Call) -> Reply {
     let client_id = field("client_id")
         .or(basic.as_ref().map(|(id, _)| id.as_str()))
         .unwrap_or_default();
-    let secret = field("client_secret").or(basic.as_ref().map(|(_, secret)| secret.as_str()));
+    // The simulated issuer signs nothing: the token of its that the application trusts is the application's secret.
+    let is_assertion = field("client_assertion_type") == Some(ASSERTION_TYPE);
+    let assertion = field("client_assertion").filter(|_| is_assertion);
+    let assertion = assertion.filter(|assertion| *assertion == tenant.client_secret);
+    let secret = field("client_secret")
+        .or(assertion)
+        .or(basic.as_ref().map(|(_, secret)| secret.as_str()));
     if !client_id.eq_ignore_ascii_case(&tenant.client_id) {
         let text = format!(
             "AADSTS700016: Application with identifier '{client_id}' was not found in the directory."

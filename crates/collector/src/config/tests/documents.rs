@@ -169,8 +169,14 @@ fn the_examples_of_the_default_file_are_a_good_configuration() {
         ("AL_SECRET_KEY", "c"),
         ("HEC_TOKEN", "d"),
     ];
-    let config =
-        super::from_text(&uncommented(), "default", folder.path(), &env(&secrets)).unwrap();
+    // Of the credentials one at a time.
+    let text = uncommented();
+    let (federated, others): (Vec<_>, Vec<_>) = text
+        .lines()
+        .partition(|line| line.starts_with("federated_token_file"));
+    assert_eq!(federated.len(), 1);
+    let text = others.join("\n");
+    let config = super::from_text(&text, "default", folder.path(), &env(&secrets)).unwrap();
     let names: Vec<_> = config
         .sinks
         .iter()
@@ -210,6 +216,7 @@ fn every_value_is_printed_with_its_origin() {
         client_id = "a261478c-84fb-42f9-84c2-de050a4babe3"           # test.toml:4
         client_secret = "<redacted>"                                 # test.toml:5
         managed_identity = false                                     # default
+        # federated_token_file is not set                            # default: client_secret must be set, or managed_identity true
         content_types = ["Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All"] # default
         cloud = "commercial"                                         # default
         publisher_id = "bf8d32d3-1c13-4487-af02-80dba2236485"        # default: the tenant's id

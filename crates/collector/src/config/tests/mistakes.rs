@@ -162,8 +162,8 @@ fn a_tenant_has_exactly_one_credential() {
         &neither,
         &[],
         expect![[r#"
-        1 mistake in the configuration:
-          test.toml:2: tenant[0].client_secret: missing: write it here, or set O365_COLLECTOR_TENANT__0__CLIENT_SECRET; or, in Azure, managed_identity = true"#]],
+            1 mistake in the configuration:
+              test.toml:2: tenant[0].client_secret: missing: write it here, or set O365_COLLECTOR_TENANT__0__CLIENT_SECRET; or set federated_token_file, or, in Azure, managed_identity = true"#]],
     );
     let identity = with("").replace("client_secret = \"s\"", "managed_identity = true");
     let elsewhere = [
@@ -180,17 +180,37 @@ fn a_tenant_has_exactly_one_credential() {
 }
 
 #[test]
+fn a_federated_token_file_must_hold_a_token_and_be_the_only_credential() {
+    let variable = "O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE";
+    check_errors(
+        &with(""),
+        &[(variable, "/no/such/token")],
+        expect![[r#"
+            2 mistakes in the configuration:
+              O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE: tenant[0].federated_token_file: the file cannot be read: No such file or directory (os error 2)
+              O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE: tenant[0].federated_token_file: client_secret is set too; keep one of them"#]],
+    );
+    let none = with("").replace("client_secret = \"s\"", "");
+    check_errors(
+        &none,
+        &[(variable, "/no/such/token")],
+        expect![[r#"
+            1 mistake in the configuration:
+              O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE: tenant[0].federated_token_file: the file cannot be read: No such file or directory (os error 2)"#]],
+    );
+}
+
+#[test]
 fn other_credentials_and_ledgers_are_refused_by_name() {
     check_errors(
         &with_sinks(
             "certificate = \"a.pem\"\n\n[ledger]\nurl = \"postgres://user:pass@host/db\"\n\
              [[sink]]\ntype = \"stdout\"",
         ),
-        &[("O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE", "/token")],
+        &[],
         expect![[r#"
-            3 mistakes in the configuration:
-              test.toml:7: tenant[0].certificate: not supported yet: use client_secret or managed_identity
-              O365_COLLECTOR_TENANT__0__FEDERATED_TOKEN_FILE: tenant[0].federated_token_file: not supported yet: use client_secret or managed_identity
+            2 mistakes in the configuration:
+              test.toml:7: tenant[0].certificate: not supported yet: use client_secret, federated_token_file or managed_identity
               test.toml:10: ledger.url: PostgreSQL is not available in this version: it must be sqlite:PATH, azure-storage:CONNECTION_STRING or azure-storage:managed-identity:ACCOUNT"#]],
     );
     check_errors(

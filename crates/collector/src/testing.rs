@@ -5,6 +5,7 @@ mod death;
 mod ledgers;
 mod microsoft;
 mod sink;
+pub(crate) mod subscriptions;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,32 +1,15 @@
 //! What is found, against a scripted Microsoft and scripted sinks.
 
-use secrecy::SecretString;
-
 use super::*;
+use crate::testing::subscriptions::{WEBHOOK_URL, hook, list, subscription, webhook};
 use crate::testing::{
     Answer, FakeSink, Scene, Turn, config, other_tenant, start, tenant, tenant_config,
 };
 
 const BOTH: [ContentType; 2] = [ContentType::Exchange, ContentType::SharePoint];
-const URL: &str = "https://collector.example.net/api/o365/webhook";
-
-fn webhook() -> WebhookConfig {
-    WebhookConfig {
-        public_url: URL.to_owned(),
-        auth_id: SecretString::from("s3cr3t"),
-    }
-}
-
-fn list(entries: &[&str]) -> Answer {
-    Answer::ok(format!("[{}]", entries.join(",")))
-}
 
 fn subscribed(content_type: &str, webhook: &str) -> String {
-    format!(r#"{{"contentType":"{content_type}","status":"enabled","webhook":{webhook}}}"#)
-}
-
-fn hook(status: &str, address: &str) -> String {
-    format!(r#"{{"status":"{status}","address":"{address}","authId":"s3cr3t","expiration":null}}"#)
+    subscription(content_type, "enabled", webhook)
 }
 
 /// What of a tenant is found, by what follows its id.
@@ -54,7 +37,7 @@ fn verdicts(found: &[(String, Verdict, String)]) -> Vec<(&str, Verdict)> {
 async fn a_tenant_that_is_subscribed_is_fine_and_nothing_is_started() {
     let scene = Scene::new();
     let entries = BOTH.map(|content_type| subscribed(content_type.as_str(), "null"));
-    let answer = list(&entries.each_ref().map(String::as_str));
+    let answer = list(&entries);
     scene.microsoft.on("subscriptions", [answer]);
     let found = found(&scene, None).await;
     assert_eq!(
@@ -71,7 +54,7 @@ async fn a_tenant_that_is_subscribed_is_fine_and_nothing_is_started() {
 #[tokio::test(start_paused = true)]
 async fn what_run_would_mend_is_a_note() {
     let scene = Scene::new();
-    let disabled = r#"{"contentType":"Audit.Exchange","status":"disabled","webhook":null}"#;
+    let disabled = subscription("Audit.Exchange", "disabled", "null");
     scene.microsoft.on("subscriptions", [list(&[disabled])]);
     let found = found(&scene, None).await;
     let note = ("subscriptions", Verdict::Note);
@@ -91,14 +74,18 @@ async fn what_run_would_mend_is_a_note() {
 #[tokio::test(start_paused = true)]
 async fn a_webhook_that_is_not_as_configured_is_a_note_and_says_how_it_is() {
     for (webhook_found, verdict, says) in [
-        (hook("enabled", URL), Verdict::Fine, "with notifications"),
         (
-            hook("disabled", URL),
+            hook("enabled", WEBHOOK_URL),
+            Verdict::Fine,
+            "with notifications",
+        ),
+        (
+            hook("disabled", WEBHOOK_URL),
             Verdict::Note,
             "stopped its notifications",
         ),
         (
-            hook("expired", URL),
+            hook("expired", WEBHOOK_URL),
             Verdict::Note,
             "stopped its notifications",
         ),
@@ -111,7 +98,7 @@ async fn a_webhook_that_is_not_as_configured_is_a_note_and_says_how_it_is() {
     ] {
         let scene = Scene::new();
         let entry = subscribed("Audit.Exchange", &webhook_found);
-        scene.microsoft.on("subscriptions", [list(&[&entry])]);
+        scene.microsoft.on("subscriptions", [list(&[entry])]);
         let found = found(&scene, Some(&webhook())).await;
         assert_eq!(found[1].1, verdict, "{webhook_found}");
         assert!(found[1].2.contains(says), "{found:?}");

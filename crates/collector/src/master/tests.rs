@@ -8,9 +8,6 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{
-    FetchConfig, LedgerConfig, ListenConfig, PollConfig, QuarantineConfig, TlsConfig,
-};
 use crate::sinks::alertlogic::{AlertLogicConfig, TenantIdentity};
 use crate::testing::{Answer, Scene, TENANT, other_tenant, tenant, tenant_config};
 
@@ -86,30 +83,9 @@ impl Setup {
             (door, self.content_types.clone())
         });
         let config = Config {
-            tenants,
-            tls: TlsConfig::default(),
-            listen: ListenConfig {
-                address: ([127, 0, 0, 1], 0).into(),
-            },
             webhook: self.webhook.clone(),
-            ledger: LedgerConfig::Sqlite {
-                path: std::path::PathBuf::new(),
-            },
-            poll: PollConfig {
-                interval: Duration::from_secs(60),
-                first_lookback: Duration::from_secs(3600),
-            },
-            fetch: FetchConfig {
-                max_concurrent: 4,
-                max_memory_bytes: 16 * 1024 * 1024,
-                requests_per_minute: 2_000,
-                lease: Duration::from_secs(600),
-            },
-            quarantine: QuarantineConfig { max_bytes: 1 << 30 },
-            dedupe: crate::config::DedupeConfig::default(),
-            sinks: Vec::new(),
-            update: None,
             site: self.site.clone(),
+            ..crate::testing::config(tenants)
         };
         Master::build(
             &config,

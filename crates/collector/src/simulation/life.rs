@@ -1,7 +1,5 @@
 //! One life of the process: a runtime with paused time, the pipeline in it, and a host that drives it until the life ends.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +15,7 @@ use super::plan::{Host, Plan, PlannedLife};
 use super::sink::SimulatedSink;
 use super::world::{LifeClock, World};
 use crate::clock::Clock;
-use crate::config::{
-    Config, DedupeConfig, FetchConfig, LedgerConfig, ListenConfig, PollConfig, QuarantineConfig,
-    TlsConfig,
-};
+use crate::config::{Config, FetchConfig, PollConfig};
 use crate::http::Transport;
 use crate::run::Pipeline;
 use crate::sinks::Sink;
@@ -172,18 +167,8 @@ fn pipeline(
 
 fn config(plan: &Plan) -> Config {
     let tenants = plan.tenants.iter();
+    let tenants = tenants.map(|id| tenant_config(*id, &plan.content_types));
     Config {
-        tenants: tenants
-            .map(|id| tenant_config(*id, &plan.content_types))
-            .collect(),
-        tls: TlsConfig::default(),
-        listen: ListenConfig {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        },
-        webhook: None,
-        ledger: LedgerConfig::Sqlite {
-            path: PathBuf::new(),
-        },
         poll: PollConfig {
             interval: plan.poll_interval,
             first_lookback: plan.first_lookback,
@@ -194,11 +179,7 @@ fn config(plan: &Plan) -> Config {
             requests_per_minute: plan.requests_per_minute,
             lease: plan.lease,
         },
-        dedupe: DedupeConfig::default(),
-        quarantine: QuarantineConfig { max_bytes: 1 << 30 },
-        sinks: Vec::new(),
-        site: None,
-        update: None,
+        ..crate::testing::config(tenants.collect())
     }
 }
 

@@ -1,31 +1,10 @@
 //! Keeping subscriptions, against a scripted Microsoft and a real ledger.
 
-use secrecy::SecretString;
-
 use super::*;
+use crate::testing::subscriptions::{WEBHOOK_URL as URL, hook, list, subscription, webhook};
 use crate::testing::{Answer, Scene, tenant};
 
 const BOTH: [ContentType; 2] = [ContentType::Exchange, ContentType::SharePoint];
-const URL: &str = "https://collector.example.net/api/o365/webhook";
-
-fn webhook() -> WebhookConfig {
-    WebhookConfig {
-        public_url: URL.to_owned(),
-        auth_id: SecretString::from("s3cr3t"),
-    }
-}
-
-fn subscription(content_type: &str, status: &str, webhook: &str) -> String {
-    format!(r#"{{"contentType":"{content_type}","status":"{status}","webhook":{webhook}}}"#)
-}
-
-fn hook(status: &str, address: &str) -> String {
-    format!(r#"{{"status":"{status}","address":"{address}","authId":"s3cr3t","expiration":null}}"#)
-}
-
-fn list(entries: &[String]) -> Answer {
-    Answer::ok(format!("[{}]", entries.join(",")))
-}
 
 async fn kept(scene: &Scene, webhook: Option<&WebhookConfig>) -> Result<Kept, Error> {
     keep_subscribed(

@@ -146,10 +146,15 @@ async fn of_tenant(
 
 /// What is wrong, with the mend where one is known.
 fn explain(error: &microsoft::Error, host: &str) -> String {
-    if let NextStep::StopTenant(reason) = error.next_step() {
-        return reason.to_string();
-    }
     let told = chain(error);
+    if let NextStep::StopTenant(reason) = error.next_step() {
+        let reason = reason.to_string();
+        // A refused credential says it already, and which number Microsoft gave.
+        return match told.contains(&reason) {
+            true => told,
+            false => reason,
+        };
+    }
     let is_unreached = matches!(
         error,
         microsoft::Error::Network(_) | microsoft::Error::Token(crate::token::Error::Network(_))

@@ -118,6 +118,7 @@ async fn a_refused_credential_and_a_missing_permission_are_told_apart_with_their
         refused[0].2.contains("the secret's value, not its id"),
         "{refused:?}"
     );
+    assert!(refused[0].2.contains("AADSTS7000215"), "{refused:?}");
 
     let scene = Scene::new();
     scene

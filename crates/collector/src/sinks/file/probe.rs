@@ -51,7 +51,7 @@ pub(super) fn probe(name: &SinkName, names: &Names) -> Result<String, Error> {
     let path = whole(&names.current);
     match fs::metadata(&names.current) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(format!("{path} is made with the first record"))
+            Ok(format!("{path} is made at the first start"))
         }
         Err(error) => Err(failed(format!("{path} cannot be looked at"))(error)),
         // The mere opening of a pipe may wait forever.

@@ -221,7 +221,7 @@ async fn a_probe_says_what_is_wrong_with_the_place_and_leaves_nothing_there() {
             .collect::<Vec<_>>()
     };
     let fine = rig.sink.probe().await.unwrap();
-    assert!(fine.contains("is made with the first record"), "{fine}");
+    assert!(fine.contains("is made at the first start"), "{fine}");
     assert!(names().is_empty());
 
     std::fs::write(rig.path("audit.ndjson"), "{}\n").unwrap();

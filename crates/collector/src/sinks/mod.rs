@@ -44,7 +44,8 @@ pub trait Sink: Send + Sync {
     async fn resume(&self, position: Option<&str>) -> Result<(), Error>;
 
     /// Asks whether deliveries would be taken as things stand, for a person who sets it up, and says what was found. Delivers
-    /// nothing, leaves nothing behind, and is in nobody's way: a collector may be at work with the same sink.
+    /// nothing, leaves nothing at the other side, and is in nobody's way: a collector may be at work with the same sink. What
+    /// the sink learns on the way it may remember in the ledger that it was built with.
     ///
     /// # Errors
     /// As [`Sink::deliver`].

@@ -8,6 +8,8 @@ mod cloud;
 
 mod token;
 
+mod certificate;
+
 mod window;
 
 mod feed;
@@ -27,6 +29,7 @@ mod times;
 #[cfg(test)]
 mod fixtures;
 
+pub use certificate::{ApplicationCertificate, InvalidCertificate, NotSigned};
 pub use cloud::{Cloud, Hosts, InvalidCloud, InvalidOrigin, Origin};
 pub use error::{ApiErrorCode, Error, read_blob_error, read_error};
 pub use feed::{Feed, TrustedUri, Untrusted, UntrustedReason, Webhook};

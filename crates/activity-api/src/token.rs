@@ -24,7 +24,8 @@ pub struct ApplicationGrant<'a> {
 pub enum Proof<'a> {
     /// A secret's value, not its id.
     Secret(&'a SecretString),
-    /// A token of an issuer that the application trusts by a federated credential (workload identity federation).
+    /// A signed statement: a token of an issuer that the application trusts by a federated credential (workload identity
+    /// federation), or [one of its own](crate::ApplicationCertificate::statement).
     Assertion(&'a SecretString),
 }
 
@@ -55,11 +56,16 @@ pub fn token_request(
         .finish();
     Request::builder()
         .method(Method::POST)
-        .uri(format!("{login}/{tenant}/oauth2/v2.0/token"))
+        .uri(token_endpoint(login, tenant))
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(header::ACCEPT, "application/json")
         .body(Bytes::from(body))
         .expect("an origin and a GUID make a uri")
+}
+
+/// Where it is asked for.
+pub(crate) fn token_endpoint(login: &Origin, tenant: TenantId) -> String {
+    format!("{login}/{tenant}/oauth2/v2.0/token")
 }
 
 /// A bearer token. Its text is never shown.

@@ -209,6 +209,9 @@ pub(crate) struct SimulateArgs {
     /// The mean number of records in a blob.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) records_per_blob: u64,
+    /// A certificate (PEM) that the application of each tenant is known by, besides its secret.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
     /// The first of six ports in a row: Microsoft, Alert Logic, Splunk HEC, a host that no token may reach, Azure Resource
     /// Manager, managed identities.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use activity_api::{
-    AccessToken, ApplicationGrant, ClientId, NextStep, Origin, Proof, Reply, TenantId,
+    AccessToken, ApplicationCertificate, ApplicationGrant, ClientId, NextStep, Origin, Proof,
+    Reply, TenantId,
 };
 use azure::identity::ManagedIdentity;
 use jiff::Timestamp;
@@ -68,6 +69,7 @@ enum Grant {
 
 enum HeldProof {
     Secret(SecretString),
+    Certificate(ApplicationCertificate),
     /// Read again each time: the token in it is replaced before it ends.
     AssertionFile(PathBuf),
 }
@@ -87,6 +89,9 @@ pub enum Error {
     /// No whole answer came.
     #[error("no token: its service cannot be reached")]
     Network(#[from] crate::http::Error),
+    /// The certificate's key does not sign.
+    #[error("no token")]
+    Certificate(#[from] activity_api::NotSigned),
     /// There is nothing to ask for one with.
     #[error("no token: federated_token_file {}: {why}", path.display())]
     Assertion {
@@ -104,7 +109,9 @@ impl Error {
         match self {
             Self::Answer(error) => error.next_step(),
             // The file may be there again in a moment, when it was just replaced.
-            Self::Network(_) | Self::Assertion { .. } => NextStep::RetryAfter(None),
+            Self::Network(_) | Self::Certificate(_) | Self::Assertion { .. } => {
+                NextStep::RetryAfter(None)
+            }
         }
     }
 }
@@ -126,6 +133,9 @@ impl TokenSource {
         };
         let grant = match &tenant.credential {
             Credential::ClientSecret(secret) => of_application(HeldProof::Secret(secret.clone())),
+            Credential::Certificate(certificate) => {
+                of_application(HeldProof::Certificate(certificate.clone()))
+            }
             Credential::FederatedTokenFile(path) => {
                 of_application(HeldProof::AssertionFile(path.clone()))
             }
@@ -253,6 +263,10 @@ impl TokenSource {
                     client_id: *client_id,
                     proof: match proof {
                         HeldProof::Secret(secret) => Proof::Secret(secret),
+                        HeldProof::Certificate(certificate) => {
+                            assertion = certificate.statement(login, *tenant, *client_id, now)?;
+                            Proof::Assertion(&assertion)
+                        }
                         HeldProof::AssertionFile(path) => {
                             assertion = read_assertion(path).map_err(|why| {
                                 let path = path.clone();

@@ -123,6 +123,8 @@ pub struct Options {
     pub webhook_max_failures: u32,
     /// The gap after the first failed call of a webhook, in real time; it doubles with each further one.
     pub webhook_retry: Duration,
+    /// PEM of a certificate that the application of each tenant is known by, besides its secret.
+    pub certificate_pem: Option<String>,
     /// How long Microsoft's tokens live, in simulated time.
     pub token_lifetime: Duration,
     /// How long Alert Logic's tokens live, in simulated time.
@@ -187,6 +189,7 @@ impl Default for Options {
             webhook_roots_pem: None,
             webhook_max_failures: 10,
             webhook_retry: Duration::from_secs(1),
+            certificate_pem: None,
             token_lifetime: Duration::from_secs(3599),
             aims_token_lifetime: Duration::from_secs(6 * 3600),
             grant_roles: true,

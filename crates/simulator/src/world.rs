@@ -121,7 +121,7 @@ impl World {
         let total = plan.blobs.last().map_or(0, |blob| blob.first + blob.count);
         let impossible_total = impossible(&plan, &records, i64::MAX).record_count;
         let mut world = Self {
-            microsoft: Microsoft::new(&options, client),
+            microsoft: Microsoft::new(&options, client)?,
             alertlogic: AlertLogic::new(&options),
             hec: Hec::default(),
             azure: Azure::new(&options),

@@ -22,6 +22,7 @@ pub(super) async fn simulate(
 ) -> anyhow::Result<ExitCode> {
     let corpus = args.corpus.as_deref().map(read_corpus).transpose()?;
     let storm = args.faults.as_deref().map(read_storm).transpose()?;
+    let certificate_pem = args.certificate.as_deref().map(read_text).transpose()?;
     let capture = args.capture.map(make_folder).transpose()?;
     let records = args
         .records
@@ -32,6 +33,7 @@ pub(super) async fn simulate(
         records,
         records_per_blob: usize::try_from(args.records_per_blob)?,
         corpus,
+        certificate_pem,
         backlog_records: args.live.map(|_| 0),
         live_records_per_sec: args.live,
         listen: args.listen,
@@ -147,6 +149,10 @@ pub(super) fn folder(
 
 /// The folder, made if need be. Absolute, because it goes into a configuration, where a relative path begins at the
 /// file's own folder.
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
 fn make_folder(dir: PathBuf) -> anyhow::Result<PathBuf> {
     let dir =
         std::path::absolute(&dir).with_context(|| format!("{:?} is no folder's name", dir))?;

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
+use crate::end_to_end::{certificate, sign_in_with};
 use crate::support::{Running, Simulation, describe, program};
 
 /// The exit code and the findings: subject, verdict, what is said.
@@ -150,4 +151,21 @@ fn names(simulation: &Simulation) -> Vec<std::ffi::OsString> {
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
+}
+
+#[test]
+fn a_certificate_that_was_not_uploaded_is_told_with_its_mend() {
+    let anothers = certificate("certificate-of-another.pem");
+    let simulation = Simulation::start(&["--records", "100", "--certificate", &anothers]);
+    let file = certificate("certificate.pem").into();
+    let file = toml::Table::from_iter([("file".to_owned(), file)]);
+    sign_in_with(&simulation, "certificate", file.into());
+    let (code, findings) = check(&simulation);
+    assert_eq!(code, Some(1));
+    let (verdict, says) = of(&findings, "sign-in");
+    assert_eq!(verdict, "failing", "{says}");
+    assert!(
+        says.contains("not registered with the application: upload it"),
+        "{says}"
+    );
 }

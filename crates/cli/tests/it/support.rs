@@ -210,7 +210,7 @@ impl Simulation {
         self.dir.path().join("audit.ndjson")
     }
 
-    pub(crate) fn edit_config(&self, edit: impl Fn(String) -> String) {
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(String) -> String) {
         let text = fs::read_to_string(self.config()).unwrap();
         fs::write(self.config(), edit(text)).unwrap();
     }

@@ -162,16 +162,21 @@ impl Translation<'_> {
             .iter()
             .any(|name| self.settings.get(name).is_some());
         let table = same.and_then(|index| in_file.get(index));
-        let is_said = ["client_secret", "federated_token_file", "managed_identity"]
-            .iter()
-            .any(|name| {
-                table.is_some_and(|table| table.contains_key(*name))
-                    || !self
-                        .settings
-                        .env
-                        .names_with_prefix(&key(&name.to_ascii_uppercase()))
-                        .is_empty()
-            });
+        let is_said = [
+            "client_secret",
+            "certificate",
+            "federated_token_file",
+            "managed_identity",
+        ]
+        .iter()
+        .any(|name| {
+            table.is_some_and(|table| table.contains_key(*name))
+                || !self
+                    .settings
+                    .env
+                    .names_with_prefix(&key(&name.to_ascii_uppercase()))
+                    .is_empty()
+        });
         match secret {
             _ if is_said => self.carry(key("CLIENT_ID"), [CLIENT_ID, PRINCIPAL_ID]),
             None if has_identity => {

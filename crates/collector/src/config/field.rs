@@ -332,8 +332,21 @@ impl<'r, 'd> Section<'r, 'd> {
         })
     }
 
-    /// A secret: text, `{ env = "NAME" }` or `{ file = "PATH" }`.
+    /// A secret of one line: text, `{ env = "NAME" }` or `{ file = "PATH" }`.
     pub(super) fn secret(
+        &mut self,
+        name: &'static str,
+        doc: &'static str,
+    ) -> Field<'_, 'r, 'd, SecretString> {
+        let field = self.secret_lines(name, doc);
+        field.try_map(Kind::Secret, |secret| {
+            check_text(secret.expose_secret()).map_err(|reason| format!("the secret {reason}"))?;
+            Ok(secret)
+        })
+    }
+
+    /// A secret of any number of lines, in the same forms.
+    pub(super) fn secret_lines(
         &mut self,
         name: &'static str,
         doc: &'static str,
@@ -388,7 +401,6 @@ impl<'r, 'd> Section<'r, 'd> {
                     node.value.kind()
                 )),
             }?;
-            check_text(secret.expose_secret()).map_err(|reason| format!("the secret {reason}"))?;
             Ok((secret, REDACTED.into()))
         })
     }

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use activity_api::{ClientId, ContentType, Hosts, PublisherId, TenantId};
+use activity_api::{ApplicationCertificate, ClientId, ContentType, Hosts, PublisherId, TenantId};
 use azure::identity::ManagedIdentity;
 use azure::storage::Account;
 use ledger::SinkName;
@@ -95,6 +95,8 @@ pub struct TenantConfig {
 pub enum Credential {
     /// A password that was made for it.
     ClientSecret(SecretString),
+    /// A certificate that the application is known by, with its private key.
+    Certificate(ApplicationCertificate),
     /// A file with a token of another issuer that the application trusts by a federated credential. Whoever put it there
     /// replaces it before the token ends.
     FederatedTokenFile(PathBuf),
@@ -108,7 +110,7 @@ impl Credential {
     pub fn client_secret(&self) -> Option<&SecretString> {
         match self {
             Self::ClientSecret(secret) => Some(secret),
-            Self::FederatedTokenFile(_) | Self::ManagedIdentity(_) => None,
+            Self::Certificate(_) | Self::FederatedTokenFile(_) | Self::ManagedIdentity(_) => None,
         }
     }
 }

@@ -42,8 +42,6 @@ pub(super) struct Section<'r, 'd> {
     /// Of the table's header.
     line: Option<usize>,
     pub(super) keys: Vec<Key>,
-    /// Names that are refused with a reason of their own and need no other error.
-    refused: BTreeSet<&'static str>,
     /// Nobody knows which keys it may have.
     pub(super) is_unknown_kind: bool,
 }
@@ -170,7 +168,6 @@ impl<'r, 'd> Section<'r, 'd> {
             prefix,
             line,
             keys: Vec::new(),
-            refused: BTreeSet::new(),
             is_unknown_kind: false,
         }
     }
@@ -322,28 +319,6 @@ impl<'r, 'd> Section<'r, 'd> {
         });
     }
 
-    /// A key that stands in the contract and that this version cannot serve.
-    pub(super) fn refuse(&mut self, name: &'static str, reason: &'static str) {
-        self.refused.insert(name);
-        let variable = self.variable_of(name);
-        let below = format!("{variable}__");
-        let is_its_own = |set: &&String| **set == variable || set.starts_with(&below);
-        let set: Vec<String> = self
-            .reader
-            .unread
-            .iter()
-            .filter(is_its_own)
-            .cloned()
-            .collect();
-        for variable in set {
-            self.reader.unread.remove(&variable);
-            self.invalid(name, &Origin::Variable(variable), reason);
-        }
-        if let Some(node) = self.table.and_then(|table| table.get(name)) {
-            self.invalid(name, &Origin::File { line: node.line }, reason);
-        }
-    }
-
     /// Refuses what was not asked for and hands over the notes.
     pub(super) fn finish(self) -> Vec<Key> {
         if self.is_unknown_kind {
@@ -354,10 +329,7 @@ impl<'r, 'd> Section<'r, 'd> {
                 .retain(|variable| !variable.starts_with(prefix.as_str()));
             return self.keys;
         }
-        let is_known = |name: &str| {
-            self.keys.iter().any(|key| key.name == name)
-                || self.refused.iter().any(|known| *known == name)
-        };
+        let is_known = |name: &str| self.keys.iter().any(|key| key.name == name);
         let unknown = self
             .table
             .into_iter()

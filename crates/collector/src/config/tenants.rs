@@ -1,6 +1,8 @@
 //! `[[tenant]]` and `[microsoft]`: whose records are collected, and from which hosts.
 
-use activity_api::{Cloud, ContentType, Origin, PublisherId, TenantId};
+use activity_api::{
+    ApplicationCertificate, Cloud, ContentType, InvalidCertificate, Origin, PublisherId, TenantId,
+};
 use azure::identity::ManagedIdentity;
 
 use super::keys::Kind;
@@ -23,9 +25,6 @@ const CONTENT_TYPES: [&str; 5] = [
     ContentType::General.as_str(),
     ContentType::Dlp.as_str(),
 ];
-
-const NO_OTHER_CREDENTIAL: &str =
-    "not supported yet: use client_secret, federated_token_file or managed_identity";
 
 pub(super) fn read(root: &mut Section<'_, '_>) -> Vec<TenantConfig> {
     let mut seen: Vec<Option<TenantId>> = Vec::new();
@@ -130,7 +129,21 @@ fn read_credential(section: &mut Section<'_, '_>) -> Option<Credential> {
             "client_secret",
             "The application's client secret (its value, not its id).",
         )
-        .optional("federated_token_file must be set, or managed_identity true");
+        .optional("certificate or federated_token_file must be set, or managed_identity true");
+    let certificate = section
+        .secret_lines(
+            "certificate",
+            "The application's certificate with its private key, both in PEM form, in place of a secret: \
+             { file = \"PATH\" } as a rule.",
+        )
+        .try_map(Kind::Secret, |pem| {
+            ApplicationCertificate::from_pem(&pem).map_err(|error| match error {
+                // A file's name, as a rule.
+                InvalidCertificate::NotPem => format!("{error}; a file that is goes here as {{ file = \"PATH\" }}"),
+                _ => error.to_string(),
+            })
+        })
+        .optional("client_secret or federated_token_file must be set, or managed_identity true");
     let env = section.reader.env;
     let managed_identity = section
         .boolean(
@@ -155,10 +168,9 @@ fn read_credential(section: &mut Section<'_, '_>) -> Option<Credential> {
             read_assertion(&path)?;
             Ok(path)
         })
-        .optional("client_secret must be set, or managed_identity true");
-    section.refuse("certificate", NO_OTHER_CREDENTIAL);
+        .optional("client_secret or certificate must be set, or managed_identity true");
     let managed_identity = managed_identity?;
-    let set = ["client_secret", "federated_token_file"];
+    let set = ["client_secret", "certificate", "federated_token_file"];
     let mut set: Vec<_> = set
         .into_iter()
         .filter(|name| section.origin_if_set(name).is_some())
@@ -166,24 +178,27 @@ fn read_credential(section: &mut Section<'_, '_>) -> Option<Credential> {
     if managed_identity.is_some() {
         set.push("managed_identity");
     }
-    match (set.as_slice(), client_secret, federated_token_file) {
-        ([], ..) => {
+    match set.as_slice() {
+        [] => {
             section.missing(
                 "client_secret",
-                "; or set federated_token_file, or, in Azure, managed_identity = true",
+                "; or set certificate or federated_token_file, or, in Azure, managed_identity = true",
                 ", or turn the app's managed identity on",
             );
-            None
+            return None;
         }
-        ([first, .., last], ..) => {
+        [first, .., last] => {
             section.incomplete(last, format!("{first} is set too; keep one of them"));
-            None
+            return None;
         }
-        (_, Some(secret), _) => Some(Credential::ClientSecret(secret)),
-        (_, _, Some(path)) => Some(Credential::FederatedTokenFile(path)),
-        // Without an identity, what is wrong with what is set has been said.
-        (_, None, None) => managed_identity.map(Credential::ManagedIdentity),
+        // What is wrong with it has been said.
+        [_] => {}
     }
+    client_secret
+        .map(Credential::ClientSecret)
+        .or_else(|| certificate.map(Credential::Certificate))
+        .or_else(|| federated_token_file.map(Credential::FederatedTokenFile))
+        .or_else(|| managed_identity.map(Credential::ManagedIdentity))
 }
 
 fn read_origin(

@@ -262,6 +262,30 @@ fn secret_of(tenant: &TenantConfig) -> &str {
     tenant.credential.client_secret().unwrap().expose_secret()
 }
 
+/// A certificate with its private key.
+pub(super) const CERTIFICATE: &str =
+    include_str!("../../../activity-api/test-data/certificate.pem");
+
+#[test]
+fn a_tenant_may_have_a_certificate_in_place_of_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("application.pem");
+    std::fs::write(&path, CERTIFICATE).unwrap();
+    let set = format!("certificate = {{ file = {:?} }}", path.to_str().unwrap());
+    let text = with("").replace("client_secret = \"s\"", &set);
+    let config = read(&text, &[]).unwrap();
+    let credential = &config.tenants[0].credential;
+    assert!(matches!(credential, Credential::Certificate(_)));
+    assert!(credential.client_secret().is_none());
+    let text = with("").replace("client_secret = \"s\"", "certificate = { env = \"PEM\" }");
+    let in_one_line = CERTIFICATE.replace('\n', "\\n");
+    let config = read(&text, &[("PEM", &in_one_line)]).unwrap();
+    assert!(matches!(
+        config.tenants[0].credential,
+        Credential::Certificate(_)
+    ));
+}
+
 #[test]
 fn a_tenant_may_have_another_issuers_token_in_place_of_a_secret() {
     let folder = tempfile::tempdir().unwrap();

@@ -119,6 +119,32 @@ async fn the_old_token_is_used_while_it_lasts() {
     assert!(source.token().await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_application_with_a_certificate_signs_a_statement_for_each_token() {
+    let scene = Scene::new();
+    let pem = include_str!("../../../activity-api/test-data/certificate.pem");
+    let certificate = ApplicationCertificate::from_pem(&pem.into()).unwrap();
+    let mut tenant = tenant_config(tenant(), &[]);
+    tenant.credential = Credential::Certificate(certificate);
+    let resource = tenant.hosts.activity.clone();
+    let source = TokenSource::of_tenant(&tenant, resource, scene.transport(), scene.clock());
+    let first = source.token().await.unwrap();
+    source.forget(&first).await;
+    source.token().await.unwrap();
+    let sent = scene.microsoft.sent();
+    let statements: Vec<_> = sent
+        .iter()
+        .filter_map(|request| {
+            let body = std::str::from_utf8(request.body()).unwrap();
+            let (_, statement) = body.split_once("&client_assertion=")?;
+            Some(statement.split('&').next().unwrap())
+        })
+        .collect();
+    assert_eq!(statements.len(), 2);
+    assert_ne!(statements[0], statements[1]);
+    assert!(statements.iter().all(|text| text.split('.').count() == 3));
+}
+
 /// A tenant that signs in with the token in this file.
 fn source_of_file(scene: &Scene, path: &Path) -> TokenSource {
     let mut tenant = tenant_config(tenant(), &[]);

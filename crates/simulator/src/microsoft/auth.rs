@@ -162,9 +162,12 @@ pub(crate) fn token(world: &World, call: &Call) -> Reply {
     // The simulated issuer signs nothing: the token of its that the application trusts is the application's secret.
     let is_assertion = field("client_assertion_type") == Some(ASSERTION_TYPE);
     let assertion = field("client_assertion").filter(|_| is_assertion);
-    let assertion = assertion.filter(|assertion| *assertion == tenant.client_secret);
+    let (trusted, statement) = match assertion {
+        Some(token) if token == tenant.client_secret => (Some(token), None),
+        other => (None, other),
+    };
     let secret = field("client_secret")
-        .or(assertion)
+        .or(trusted)
         .or(basic.as_ref().map(|(_, secret)| secret.as_str()));
     if !client_id.eq_ignore_ascii_case(&tenant.client_id) {
         let text = format!(
@@ -178,7 +181,16 @@ pub(crate) fn token(world: &World, call: &Call) -> Reply {
             &text,
         );
     }
+    let certificate = world.microsoft.certificate.as_ref();
+    let stated = statement.zip(certificate).map(|(statement, certificate)| {
+        let audience = format!("{}{}", world.origins.microsoft, call.path);
+        certificate.check(statement, client_id, &audience, now)
+    });
+    if let Some(Err((code, text))) = stated {
+        return token_error(now, StatusCode::UNAUTHORIZED, "invalid_client", code, text);
+    }
     match secret {
+        _ if stated.is_some() => {}
         Some(secret) if secret == tenant.client_secret => {}
         Some(_) => {
             let text = "AADSTS7000215: Invalid client secret provided.";

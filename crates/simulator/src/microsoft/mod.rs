@@ -1,6 +1,7 @@
 //! Microsoft's side: tokens, subscriptions, listings, blobs and webhooks.
 
 pub(crate) mod auth;
+mod certificate;
 pub(crate) mod corpus;
 pub(crate) mod feed;
 mod huge;
@@ -21,27 +22,30 @@ use crate::faults::FaultAction;
 use crate::faults::requests::Harm;
 use crate::http::{Call, Reply, empty, json, status, with_header};
 use crate::world::World;
-use crate::{ContentType, Options, RequestKind};
+use crate::{ContentType, Error, Options, RequestKind};
 
 /// The state of the simulated Microsoft.
 #[derive(Debug)]
 pub(crate) struct Microsoft {
     pub(crate) tokens: auth::Tokens,
     quotas: auth::Quotas,
+    certificate: Option<certificate::Certificate>,
     /// By feed: `tenant * 5 + content type`.
     subscriptions: Vec<Mutex<subscriptions::Subscription>>,
     client: reqwest::Client,
 }
 
 impl Microsoft {
-    pub(crate) fn new(options: &Options, client: reqwest::Client) -> Self {
+    pub(crate) fn new(options: &Options, client: reqwest::Client) -> Result<Self, Error> {
         let feeds = options.tenants * ContentType::ALL.len();
-        Self {
+        let pem = options.certificate_pem.as_deref();
+        Ok(Self {
             tokens: auth::Tokens::new(options.seed),
             quotas: auth::Quotas::default(),
+            certificate: pem.map(certificate::Certificate::from_pem).transpose()?,
             subscriptions: (0..feeds).map(|_| Mutex::default()).collect(),
             client,
-        }
+        })
     }
 
     /// Runs `work` on a feed's subscription.

@@ -79,7 +79,7 @@ fn values(table: &toml::Table, path: &str, found: &mut BTreeMap<String, toml::Va
             format!("{path}.{key}")
         };
         match value {
-            toml::Value::Table(table) if !table.contains_key("env") => values(table, &path, found),
+            toml::Value::Table(table) if !is_secret(table) => values(table, &path, found),
             toml::Value::Array(list) if list.iter().all(toml::Value::is_table) => {
                 for element in list.iter().filter_map(toml::Value::as_table) {
                     let tag = element.get("type").and_then(toml::Value::as_str);
@@ -98,6 +98,11 @@ fn values(table: &toml::Table, path: &str, found: &mut BTreeMap<String, toml::Va
             }
         }
     }
+}
+
+/// Whether it says where a secret is.
+fn is_secret(table: &toml::Table) -> bool {
+    ["env", "file"].iter().any(|key| table.contains_key(*key))
 }
 
 fn values_of(text: &str) -> BTreeMap<String, toml::Value> {
@@ -171,10 +176,13 @@ fn the_examples_of_the_default_file_are_a_good_configuration() {
     ];
     // Of the credentials one at a time.
     let text = uncommented();
-    let (federated, others): (Vec<_>, Vec<_>) = text
-        .lines()
-        .partition(|line| line.starts_with("federated_token_file"));
-    assert_eq!(federated.len(), 1);
+    let in_place_of_a_secret = ["certificate", "federated_token_file"];
+    let (without, others): (Vec<_>, Vec<_>) = text.lines().partition(|line| {
+        in_place_of_a_secret
+            .iter()
+            .any(|name| line.starts_with(name))
+    });
+    assert_eq!(without.len(), 2);
     let text = others.join("\n");
     let config = super::from_text(&text, "default", folder.path(), &env(&secrets)).unwrap();
     let names: Vec<_> = config
@@ -215,8 +223,9 @@ fn every_value_is_printed_with_its_origin() {
         id = "bf8d32d3-1c13-4487-af02-80dba2236485"                  # test.toml:3
         client_id = "a261478c-84fb-42f9-84c2-de050a4babe3"           # test.toml:4
         client_secret = "<redacted>"                                 # test.toml:5
+        # certificate is not set                                     # default: client_secret or federated_token_file must be set, or managed_identity true
         managed_identity = false                                     # default
-        # federated_token_file is not set                            # default: client_secret must be set, or managed_identity true
+        # federated_token_file is not set                            # default: client_secret or certificate must be set, or managed_identity true
         content_types = ["Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All"] # default
         cloud = "commercial"                                         # default
         publisher_id = "bf8d32d3-1c13-4487-af02-80dba2236485"        # default: the tenant's id

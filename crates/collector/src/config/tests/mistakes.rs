@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{TENANT, check_errors, env, read, with, with_sinks};
+use super::{CERTIFICATE, TENANT, check_errors, env, read, with, with_sinks};
 use crate::config::{SinkConfig, from_text, load};
 use crate::env::Lookup;
 
@@ -163,7 +163,7 @@ fn a_tenant_has_exactly_one_credential() {
         &[],
         expect![[r#"
             1 mistake in the configuration:
-              test.toml:2: tenant[0].client_secret: missing: write it here, or set O365_COLLECTOR_TENANT__0__CLIENT_SECRET; or set federated_token_file, or, in Azure, managed_identity = true"#]],
+              test.toml:2: tenant[0].client_secret: missing: write it here, or set O365_COLLECTOR_TENANT__0__CLIENT_SECRET; or set certificate or federated_token_file, or, in Azure, managed_identity = true"#]],
     );
     let identity = with("").replace("client_secret = \"s\"", "managed_identity = true");
     let elsewhere = [
@@ -201,17 +201,41 @@ fn a_federated_token_file_must_hold_a_token_and_be_the_only_credential() {
 }
 
 #[test]
-fn other_credentials_and_ledgers_are_refused_by_name() {
+fn a_certificate_comes_with_its_key_and_is_the_only_credential() {
+    let none = with("").replace("client_secret = \"s\"", "certificate = \"canary.pem\"");
+    check_errors(
+        &none,
+        &[],
+        expect![[r#"
+        1 mistake in the configuration:
+          test.toml:5: tenant[0].certificate: it is not in PEM form; a file that is goes here as { file = "PATH" }"#]],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("application.pem");
+    let without_key = CERTIFICATE.replace("PRIVATE KEY", "OTHER");
+    std::fs::write(&path, without_key).unwrap();
+    let variable = "O365_COLLECTOR_TENANT__0__CERTIFICATE__FILE";
+    check_errors(
+        &with(""),
+        &[(variable, path.to_str().unwrap())],
+        expect![[r#"
+            2 mistakes in the configuration:
+              O365_COLLECTOR_TENANT__0__CERTIFICATE__FILE: tenant[0].certificate: there is no private key in it: it must have a `BEGIN PRIVATE KEY` block beside the certificate's
+              O365_COLLECTOR_TENANT__0__CERTIFICATE__FILE: tenant[0].certificate: client_secret is set too; keep one of them"#]],
+    );
+}
+
+#[test]
+fn other_ledgers_are_refused_by_name() {
     check_errors(
         &with_sinks(
-            "certificate = \"a.pem\"\n\n[ledger]\nurl = \"postgres://user:pass@host/db\"\n\
+            "\n[ledger]\nurl = \"postgres://user:pass@host/db\"\n\
              [[sink]]\ntype = \"stdout\"",
         ),
         &[],
         expect![[r#"
-            2 mistakes in the configuration:
-              test.toml:7: tenant[0].certificate: not supported yet: use client_secret, federated_token_file or managed_identity
-              test.toml:10: ledger.url: PostgreSQL is not available in this version: it must be sqlite:PATH, azure-storage:CONNECTION_STRING or azure-storage:managed-identity:ACCOUNT"#]],
+            1 mistake in the configuration:
+              test.toml:9: ledger.url: PostgreSQL is not available in this version: it must be sqlite:PATH, azure-storage:CONNECTION_STRING or azure-storage:managed-identity:ACCOUNT"#]],
     );
     check_errors(
         &with("[ledger]\nurl = \"azure-storage:AccountKey=k\""),

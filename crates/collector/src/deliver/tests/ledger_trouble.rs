@@ -236,6 +236,9 @@ async fn a_settlement_that_fails_is_one_line_however_many_blobs_it_concerns() {
 
     let lines = Arc::new(AtomicUsize::new(0));
     scene.ledger.set_full(true);
+    // With one subscriber in the process, tracing asks the thread that comes first by a line whether anybody wants it, and
+    // remembers the answer: another test's thread, which has none, would say no for this one.
+    let _second = tracing::Dispatch::new(Counting(Level::TRACE, Arc::default()));
     let counting = tracing::subscriber::set_default(Counting(Level::ERROR, Arc::clone(&lines)));
     settler.settle(settled).await;
     drop(counting);

@@ -38,6 +38,8 @@ use crate::microsoft::Microsoft;
 pub(crate) const TENANT: &str = "bf8d32d3-1c13-4487-af02-80dba2236485";
 /// Another one.
 pub(crate) const OTHER_TENANT: &str = "41463f53-8812-40f4-890f-865bf6e35190";
+/// A certificate of an application's, with its private key.
+pub(crate) const CERTIFICATE: &str = include_str!("../../activity-api/test-data/certificate.pem");
 /// The content type that most tests collect.
 pub(crate) const CONTENT_TYPE: ContentType = ContentType::Exchange;
 

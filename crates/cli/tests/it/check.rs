@@ -4,8 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::end_to_end::{certificate, sign_in_with};
-use crate::support::{Running, Simulation, describe, program};
+use crate::support::{Running, Simulation, certificate, describe, program, secret_in};
 
 /// The exit code and the findings: subject, verdict, what is said.
 fn check(simulation: &Simulation) -> (Option<i32>, Vec<[String; 3]>) {
@@ -157,9 +156,8 @@ fn free_address() -> String {
 fn a_certificate_that_was_not_uploaded_is_told_with_its_mend() {
     let anothers = certificate("certificate-of-another.pem");
     let simulation = Simulation::start(&["--records", "100", "--certificate", &anothers]);
-    let file = certificate("certificate.pem").into();
-    let file = toml::Table::from_iter([("file".to_owned(), file)]);
-    sign_in_with(&simulation, "certificate", file.into());
+    let pem = certificate("certificate.pem");
+    simulation.sign_in_with("certificate", secret_in(pem));
     let (code, findings) = check(&simulation);
     assert_eq!(code, Some(1));
     let (verdict, says) = of(&findings, "sign-in");

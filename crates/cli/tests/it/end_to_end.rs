@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{PATIENCE, Running, Simulation, describe, program, sorted_lines};
+use crate::support::{
+    PATIENCE, Running, Simulation, certificate, describe, program, secret_in, sorted_lines,
+};
 
 /// A corpus of real records, where the test script found one.
 fn real_corpus() -> Option<PathBuf> {
@@ -136,44 +138,24 @@ fn status_reads_the_ledger_beside_a_running_collector() {
     );
 }
 
-/// Gives the tenant this in place of its secret.
-pub(crate) fn sign_in_with(simulation: &Simulation, key: &str, value: toml::Value) {
-    simulation.edit_config(|text| {
-        let mut config: toml::Table = text.parse().unwrap();
-        let tenant = config["tenant"][0].as_table_mut().unwrap();
-        tenant.remove("client_secret");
-        tenant.insert(key.to_owned(), value);
-        config.to_string()
-    });
-}
-
 #[test]
 fn a_tenant_may_sign_in_with_another_issuers_token_in_a_file() {
     let simulation = Simulation::start(&["--records", "500"]);
     let path = simulation.dir.path().join("token");
     std::fs::write(&path, simulation.configured("client_secret")).unwrap();
     let path = path.to_str().unwrap().into();
-    sign_in_with(&simulation, "federated_token_file", path);
+    simulation.sign_in_with("federated_token_file", path);
     let output = simulation.run_once();
     assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
     let verdict = simulation.verdict();
     assert_eq!(verdict["is_clean"], true, "{verdict:#}");
 }
 
-/// A file that the tests of `activity-api` have.
-pub(crate) fn certificate(name: &str) -> String {
-    format!(
-        "{}/../activity-api/test-data/{name}",
-        env!("CARGO_MANIFEST_DIR")
-    )
-}
-
 #[test]
 fn a_tenant_may_sign_in_with_a_certificate() {
     let pem = certificate("certificate.pem");
     let simulation = Simulation::start(&["--records", "500", "--certificate", &pem]);
-    let file = toml::Table::from_iter([("file".to_owned(), pem.into())]);
-    sign_in_with(&simulation, "certificate", file.into());
+    simulation.sign_in_with("certificate", secret_in(pem));
     let output = simulation.run_once();
     assert_eq!(output.status.code(), Some(0), "{}", describe(&output));
     let verdict = simulation.verdict();

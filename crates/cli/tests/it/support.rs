@@ -159,6 +159,19 @@ impl Drop for Running {
     }
 }
 
+/// A file that the tests of `activity-api` have.
+pub(crate) fn certificate(name: &str) -> String {
+    format!(
+        "{}/../activity-api/test-data/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+/// A secret that lies in this file, as a configuration says it.
+pub(crate) fn secret_in(path: String) -> toml::Value {
+    toml::Table::from_iter([("file".to_owned(), path.into())]).into()
+}
+
 /// A simulator in a process of its own, with a folder that holds its certificate and a fitting configuration.
 pub(crate) struct Simulation {
     running: Option<Running>,
@@ -213,6 +226,17 @@ impl Simulation {
     pub(crate) fn edit_config(&self, edit: impl FnOnce(String) -> String) {
         let text = fs::read_to_string(self.config()).unwrap();
         fs::write(self.config(), edit(text)).unwrap();
+    }
+
+    /// Gives the tenant this in place of its secret.
+    pub(crate) fn sign_in_with(&self, key: &str, value: toml::Value) {
+        self.edit_config(|text| {
+            let mut config: toml::Table = text.parse().unwrap();
+            let tenant = config["tenant"][0].as_table_mut().unwrap();
+            tenant.remove("client_secret");
+            tenant.insert(key.to_owned(), value);
+            config.to_string()
+        });
     }
 
     /// `run` in the simulation's configuration, not started yet.

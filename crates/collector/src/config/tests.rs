@@ -17,6 +17,7 @@ use secrecy::ExposeSecret;
 use super::{
     Config, ConfigErrors, Credential, LedgerConfig, SinkConfig, TenantConfig, from_text, load,
 };
+use crate::testing::CERTIFICATE;
 
 type Env = BTreeMap<String, String>;
 
@@ -261,10 +262,6 @@ fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
 fn secret_of(tenant: &TenantConfig) -> &str {
     tenant.credential.client_secret().unwrap().expose_secret()
 }
-
-/// A certificate with its private key.
-pub(super) const CERTIFICATE: &str =
-    include_str!("../../../activity-api/test-data/certificate.pem");
 
 #[test]
 fn a_tenant_may_have_a_certificate_in_place_of_a_secret() {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use super::*;
-use crate::testing::{Answer, Scene, tenant, tenant_config};
+use crate::testing::{Answer, CERTIFICATE, Scene, tenant, tenant_config};
 
 const ENDPOINT: &str = "http://127.0.0.1:41155/msi/token";
 
@@ -122,8 +122,7 @@ async fn the_old_token_is_used_while_it_lasts() {
 #[tokio::test(start_paused = true)]
 async fn an_application_with_a_certificate_signs_a_statement_for_each_token() {
     let scene = Scene::new();
-    let pem = include_str!("../../../activity-api/test-data/certificate.pem");
-    let certificate = ApplicationCertificate::from_pem(&pem.into()).unwrap();
+    let certificate = ApplicationCertificate::from_pem(&CERTIFICATE.into()).unwrap();
     let mut tenant = tenant_config(tenant(), &[]);
     tenant.credential = Credential::Certificate(certificate);
     let resource = tenant.hosts.activity.clone();

@@ -2,9 +2,10 @@
 
 use expect_test::expect;
 
-use super::{CERTIFICATE, TENANT, check_errors, env, read, with, with_sinks};
+use super::{TENANT, check_errors, env, read, with, with_sinks};
 use crate::config::{SinkConfig, from_text, load};
 use crate::env::Lookup;
+use crate::testing::CERTIFICATE;
 
 #[test]
 fn an_empty_configuration_says_all_that_is_missing() {

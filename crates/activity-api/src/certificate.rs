@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
@@ -14,11 +14,11 @@ use ring::{
     rsa::KeyPair,
     signature::RSA_PSS_SHA256,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem, pem::PemObject as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use uuid::Uuid;
-use webpki::{EndEntityCert, ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY};
+use webpki::{EndEntityCert, KeyUsage, ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY};
 
 use crate::{ClientId, Origin, TenantId, token::token_endpoint};
 
@@ -36,6 +36,7 @@ pub struct ApplicationCertificate {
     key: Arc<KeyPair>,
     /// SHA-256 of the certificate's DER, in Base64url: what the sign-in service finds it by.
     thumbprint: String,
+    ends_at: Option<Timestamp>,
 }
 
 /// Why a text is no certificate to sign in with. Quotes none of it.
@@ -102,15 +103,24 @@ impl ApplicationCertificate {
         for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
             let certificate = certificate.map_err(|_| InvalidCertificate::NotPem)?;
             if has_signed(&certificate, TRIAL, &signature) {
-                found = Ok(URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate)));
+                found = Ok(certificate);
                 break;
             }
             found = Err(InvalidCertificate::NotThatKey);
         }
+        let certificate = found?;
         Ok(Self {
-            thumbprint: found?,
+            thumbprint: URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate)),
+            ends_at: end_of(&certificate),
             key: Arc::new(key),
         })
+    }
+
+    /// The certificate's last second, behind which the sign-in service takes no statement signed with its key. Nothing where
+    /// it ends beyond any time that can be told.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.ends_at
     }
 
     /// A statement that its bearer is this application, for a request that is sent now: the proof of one
@@ -157,6 +167,20 @@ fn has_signed(certificate: &CertificateDer<'_>, message: &[u8], signature: &[u8]
         let by = RSA_PSS_2048_8192_SHA256_LEGACY_KEY;
         certificate.verify_signature(by, message, signature).is_ok()
     })
+}
+
+/// The certificate's `notAfter`. The library keeps it to itself, but tells a certificate that has ended from others before it
+/// looks at who issued it; and at the end of time every certificate has.
+fn end_of(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let usage = KeyUsage::client_auth();
+    let parsed = EndEntityCert::try_from(certificate).ok()?;
+    match parsed.verify_for_usage(&[], &[], &[], end_of_time, usage, None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => {
+            Timestamp::from_second(i64::try_from(not_after.as_secs()).ok()?).ok()
+        }
+        _ => None,
+    }
 }
 
 impl fmt::Debug for ApplicationCertificate {

@@ -10,15 +10,16 @@ use std::time::Duration;
 use activity_api::{ContentType, NextStep, Subscription, Subscriptions, WebhookStatus};
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::{Config, TenantConfig, WebhookConfig};
 use crate::http::Transport;
 use crate::microsoft::{self, Microsoft};
 use crate::sinks::Sink;
-use crate::status::text::one_line;
+use crate::status::text::{self, one_line};
 use crate::telemetry::chain;
+use crate::token;
 
 /// By how much this machine's clock may differ from Microsoft's without a word. A reply's date has whole seconds, and it was
 /// some time under way.
@@ -132,6 +133,7 @@ async fn of_tenant(
         }
         Ok((subscriptions, date)) => {
             let mut findings = vec![signed_in];
+            findings.extend(of_credential(tenant, clock.now()));
             let subject = whose("subscriptions");
             findings.extend(of_subscriptions(
                 &subject,
@@ -142,6 +144,16 @@ async fn of_tenant(
             (findings, date.map(|date| clock.now().duration_since(date)))
         }
     }
+}
+
+/// How long a credential will do that is taken today, where it says so itself.
+fn of_credential(tenant: &TenantConfig, now: Timestamp) -> Option<Finding> {
+    let ends_at = tenant.credential.ends_at()?;
+    let subject = format!("tenant {}: certificate", tenant.id);
+    Some(match token::ending(ends_at, now) {
+        Some(ending) => Finding::note(subject, ending),
+        None => Finding::fine(subject, format!("good until {}", text::instant(ends_at))),
+    })
 }
 
 /// What is wrong, with the mend where one is known.

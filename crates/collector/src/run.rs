@@ -33,6 +33,7 @@ use crate::microsoft::Microsoft;
 use crate::quarantine::Bound;
 use crate::sinks::{self, Sink};
 use crate::status::Live;
+use crate::telemetry;
 
 /// The longest that a blob which came due by time alone (a retry, a freed lease) waits to be noticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -135,6 +136,10 @@ impl Pipeline {
             .iter()
             .map(|tenant| {
                 live.add_tenant(tenant.id, &tenant.content_types);
+                if let Some(ends_at) = tenant.credential.ends_at() {
+                    live.credential_ends(tenant.id, ends_at);
+                    telemetry::credential_ends(tenant.id, ends_at);
+                }
                 let microsoft = Microsoft::new(
                     tenant,
                     requests_per_minute,

@@ -73,6 +73,9 @@ pub const LEDGER_NEAREST_EXPIRY_TIMESTAMP_SECONDS: &str =
 /// When nothing of what waits will wait any more.
 pub const BACKLOG_CAUGHT_UP_TIMESTAMP_SECONDS: &str =
     "o365_collector_backlog_caught_up_timestamp_seconds";
+/// When a tenant's credential ends.
+pub const CREDENTIAL_ENDS_TIMESTAMP_SECONDS: &str =
+    "o365_collector_credential_ends_timestamp_seconds";
 /// Blobs that will expire before their turn.
 pub const BLOBS_TOO_LATE: &str = "o365_collector_blobs_too_late";
 /// Whether that is soon.
@@ -163,7 +166,7 @@ const COUNTERS: [(&str, &str); 16] = [
 ];
 
 /// As [`COUNTERS`], for values that go up and down.
-const GAUGES: [(&str, &str); 16] = [
+const GAUGES: [(&str, &str); 17] = [
     (
         BUDGET_PER_MINUTE,
         "Requests a minute that the learned budget of a tenant allows.",
@@ -178,6 +181,10 @@ const GAUGES: [(&str, &str); 16] = [
     (
         BACKLOG_CAUGHT_UP_TIMESTAMP_SECONDS,
         "Unix time at which all that waits is fetched at the present rate; 0 when nothing waits, +Inf when never.",
+    ),
+    (
+        CREDENTIAL_ENDS_TIMESTAMP_SECONDS,
+        "Unix time from which on Microsoft does not take a tenant's certificate any more; not there for a secret, which does not tell.",
     ),
     (
         BLOBS_TOO_LATE,
@@ -429,6 +436,11 @@ pub fn forecast(tenant: TenantId, forecast: &Forecast, is_alarm: bool) {
     gauge!(BACKLOG_CAUGHT_UP_TIMESTAMP_SECONDS, "tenant" => tenant.clone()).set(caught_up_at);
     gauge!(BLOBS_TOO_LATE, "tenant" => tenant.clone()).set(forecast.too_late_count as f64);
     gauge!(EXPIRY_ALARM, "tenant" => tenant).set(if is_alarm { 1.0 } else { 0.0 });
+}
+
+/// Shows when the tenant's credential ends.
+pub fn credential_ends(tenant: TenantId, at: Timestamp) {
+    gauge!(CREDENTIAL_ENDS_TIMESTAMP_SECONDS, "tenant" => tenant.to_string()).set(unix_seconds(at));
 }
 
 /// Counts one request to the webhook address.

@@ -40,6 +40,9 @@ pub(crate) const TENANT: &str = "bf8d32d3-1c13-4487-af02-80dba2236485";
 pub(crate) const OTHER_TENANT: &str = "41463f53-8812-40f4-890f-865bf6e35190";
 /// A certificate of an application's, with its private key.
 pub(crate) const CERTIFICATE: &str = include_str!("../../activity-api/test-data/certificate.pem");
+/// As [`CERTIFICATE`]; it ended in 2025.
+pub(crate) const ENDED_CERTIFICATE: &str =
+    include_str!("../../activity-api/test-data/certificate-ended.pem");
 /// The content type that most tests collect.
 pub(crate) const CONTENT_TYPE: ContentType = ContentType::Exchange;
 

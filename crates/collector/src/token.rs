@@ -1,6 +1,7 @@
 //! Tokens of the sign-in service: a credential and a resource become a cached [`AccessToken`], for the Activity API,
 //! Azure Resource Manager and Azure Storage alike.
 
+mod ending;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,8 @@ use crate::config::{Credential, TenantConfig};
 use crate::http::Transport;
 use crate::microsoft::outcome;
 use crate::telemetry::{self, RequestKind, RequestOutcome};
+
+pub(crate) use ending::ending;
 
 /// A token is renewed this long before its end: Microsoft's last ones live an hour and its guidance is to renew at 45 minutes.
 const RENEW_BEFORE: Duration = Duration::from_secs(10 * 60);

@@ -121,3 +121,13 @@ fn what_cannot_be_used_is_told_without_a_word_of_it() {
         format!("ApplicationCertificate {{ thumbprint: \"{THUMBPRINT}\", .. }}")
     );
 }
+
+#[test]
+fn a_certificate_says_when_it_ends() {
+    // As `openssl x509 -enddate` says of the file.
+    let end: Timestamp = "2126-11-03T03:31:41Z".parse().unwrap();
+    assert_eq!(read(BOTH).unwrap().ends_at(), Some(end));
+    let ended = read(test_data!("certificate-ended.pem")).unwrap();
+    let end: Timestamp = "2025-03-01T08:00:00Z".parse().unwrap();
+    assert_eq!(ended.ends_at(), Some(end));
+}

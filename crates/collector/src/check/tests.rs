@@ -1,9 +1,13 @@
 //! What is found, against a scripted Microsoft and scripted sinks.
 
+use activity_api::ApplicationCertificate;
+
 use super::*;
+use crate::config::Credential;
 use crate::testing::subscriptions::{WEBHOOK_URL, hook, list, subscription, webhook};
 use crate::testing::{
-    Answer, FakeSink, Scene, Turn, config, other_tenant, start, tenant, tenant_config,
+    Answer, CERTIFICATE, ENDED_CERTIFICATE, FakeSink, Scene, Turn, config, other_tenant, start,
+    tenant, tenant_config,
 };
 
 const BOTH: [ContentType; 2] = [ContentType::Exchange, ContentType::SharePoint];
@@ -14,8 +18,15 @@ fn subscribed(content_type: &str, webhook: &str) -> String {
 
 /// What of a tenant is found, by what follows its id.
 async fn found(scene: &Scene, webhook: Option<&WebhookConfig>) -> Vec<(String, Verdict, String)> {
-    let config = tenant_config(tenant(), &BOTH);
-    let (findings, _) = of_tenant(&scene.door(tenant()), &config, webhook, &*scene.clock).await;
+    found_of(scene, &tenant_config(tenant(), &BOTH), webhook).await
+}
+
+async fn found_of(
+    scene: &Scene,
+    config: &TenantConfig,
+    webhook: Option<&WebhookConfig>,
+) -> Vec<(String, Verdict, String)> {
+    let (findings, _) = of_tenant(&scene.door(tenant()), config, webhook, &*scene.clock).await;
     let whose = format!("tenant {}: ", tenant());
     findings
         .into_iter()
@@ -103,6 +114,31 @@ async fn a_webhook_that_is_not_as_configured_is_a_note_and_says_how_it_is() {
         assert_eq!(found[1].1, verdict, "{webhook_found}");
         assert!(found[1].2.contains(says), "{found:?}");
         assert!(!format!("{found:?}").contains("s3cr3t"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_ends_soon_is_told_before_it_does() {
+    for (pem, verdict, says) in [
+        (
+            CERTIFICATE,
+            Verdict::Fine,
+            "good until 2126-11-03 03:31:41Z",
+        ),
+        (ENDED_CERTIFICATE, Verdict::Note, "its certificate ended "),
+    ] {
+        let scene = Scene::new();
+        let entries = BOTH.map(|content_type| subscribed(content_type.as_str(), "null"));
+        scene.microsoft.on("subscriptions", [list(&entries)]);
+        let mut config = tenant_config(tenant(), &BOTH);
+        let certificate = ApplicationCertificate::from_pem(&pem.into()).unwrap();
+        config.credential = Credential::Certificate(certificate);
+        let found = found_of(&scene, &config, None).await;
+        assert_eq!(
+            verdicts(&found)[..2],
+            [("sign-in", Verdict::Fine), ("certificate", verdict)]
+        );
+        assert!(found[1].2.starts_with(says), "{found:?}");
     }
 }
 

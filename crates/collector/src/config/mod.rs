@@ -26,6 +26,7 @@ use std::time::Duration;
 use activity_api::{ApplicationCertificate, ClientId, ContentType, Hosts, PublisherId, TenantId};
 use azure::identity::ManagedIdentity;
 use azure::storage::Account;
+use jiff::Timestamp;
 use ledger::SinkName;
 use secrecy::SecretString;
 
@@ -111,6 +112,15 @@ impl Credential {
         match self {
             Self::ClientSecret(secret) => Some(secret),
             Self::Certificate(_) | Self::FederatedTokenFile(_) | Self::ManagedIdentity(_) => None,
+        }
+    }
+
+    /// From when on Microsoft does not take it any more, where it says so itself: a certificate does, a secret does not.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Certificate(certificate) => certificate.ends_at(),
+            Self::ClientSecret(_) | Self::FederatedTokenFile(_) | Self::ManagedIdentity(_) => None,
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct TenantState {
     pub(super) stopped: Option<Box<Trouble>>,
+    pub(super) credential_ends_at: Option<Timestamp>,
     pub(super) forecast: Option<ForecastView>,
     pub(super) streams: BTreeMap<ContentType, StreamState>,
 }
@@ -112,6 +113,12 @@ impl Live {
         for content_type in content_types {
             tenant.streams.entry(*content_type).or_default();
         }
+    }
+
+    /// When the tenant's credential ends, where it says so itself.
+    pub fn credential_ends(&self, tenant: TenantId, at: Timestamp) {
+        let mut state = self.state();
+        state.tenants.entry(tenant).or_default().credential_ends_at = Some(at);
     }
 
     /// Makes a configured sink show up before anything is delivered to it.

@@ -206,6 +206,7 @@ fn the_json_has_instants_as_text_and_names_what_it_counts() {
               "id": "bf8d32d3-1c13-4487-af02-80dba2236485",
               "state": "collecting",
               "stopped": null,
+              "credential_ends_at": null,
               "forecast": null,
               "streams": [
                 {
@@ -401,6 +402,24 @@ fn a_blob_that_is_tried_again_is_no_trouble_and_forgotten_when_none_waits() {
         view(&summary, Some(&live), now()).tenants[0].streams[1].blob_error,
         None
     );
+}
+
+#[test]
+fn a_credential_that_ends_soon_is_trouble() {
+    let live = live();
+    let taken = || view(&Summary::default(), Some(&live), now());
+    let ends_at = at("2026-12-31T00:00:00Z");
+    live.credential_ends(tenant(), ends_at);
+    assert_eq!(taken().tenants[0].credential_ends_at, Some(ends_at));
+    let troubles = taken().troubles;
+    assert!(troubles.is_empty(), "{troubles:?}");
+    live.credential_ends(tenant(), at("2026-07-25T21:00:00Z"));
+    let troubles = taken().troubles;
+    let told = format!(
+        "tenant {}: its certificate ends in 10 d 0 h, at 2026-07-25 21:00:00Z: upload",
+        tenant()
+    );
+    assert!(troubles[0].starts_with(&told), "{troubles:?}");
 }
 
 #[test]

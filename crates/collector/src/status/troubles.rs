@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{CheckinView, SinkStatus, StatusView, text};
+use crate::token;
 
 /// How near the expiry of a waiting blob may come before the page calls it trouble. A day is what a person needs to
 /// hear of it and mend the cause.
@@ -71,6 +72,11 @@ pub(super) fn troubles(view: &StatusView) -> Vec<String> {
                 tenant.id, stopped.what
             ));
         }
+    }
+    for tenant in &view.tenants {
+        let ends_at = tenant.credential_ends_at;
+        let ending = ends_at.and_then(|at| token::ending(at, view.taken_at));
+        troubles.extend(ending.map(|ending| format!("tenant {}: {ending}", tenant.id)));
     }
     for sink in view
         .sinks

@@ -66,6 +66,13 @@ pub struct TenantView {
     pub state: TenantStatus,
     /// Why not, when it is not.
     pub stopped: Option<TroubleView>,
+    /// When its credential ends. Nothing when that says not: a secret does not.
+    #[serde(
+        default,
+        serialize_with = "some_instant",
+        deserialize_with = "read_some_instant"
+    )]
+    pub credential_ends_at: Option<Timestamp>,
     /// What will become of what waits. Nothing when it is not this process that collects, or has only begun.
     #[serde(default)]
     pub forecast: Option<ForecastView>,
@@ -353,6 +360,7 @@ impl TenantView {
                 (Some(_), Some(_)) => TenantStatus::Stopped,
             },
             stopped,
+            credential_ends_at: state.and_then(|state| state.credential_ends_at),
             forecast: state.and_then(|state| state.forecast.clone()),
             streams: streams
                 .iter()

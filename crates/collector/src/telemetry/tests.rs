@@ -47,6 +47,7 @@ fn count_everything() {
         true,
     );
     budget_paused(tenant, Duration::from_secs(10));
+    credential_ends(tenant, at("2026-08-01T00:00:00Z"));
     Fetches::default().fetched(tenant, content_type, Duration::from_millis(250));
     sink_batch(&sink, true, 20, Duration::from_millis(500));
     sink_batch(&sink, false, 5, Duration::from_millis(500));
@@ -96,6 +97,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # HELP o365_collector_budget_per_minute Requests a minute that the learned budget of a tenant allows.
         # HELP o365_collector_build_info Always 1; the version is a label.
         # HELP o365_collector_checkins_total Check-ins with Alert Logic, by outcome.
+        # HELP o365_collector_credential_ends_timestamp_seconds Unix time from which on Microsoft does not take a tenant's certificate any more; not there for a secret, which does not tell.
         # HELP o365_collector_delivery_latency_seconds Seconds from Microsoft making a content blob available to its delivery.
         # HELP o365_collector_expiry_alarm 1 while the first of those is lost within a day, else 0.
         # HELP o365_collector_fetch_seconds Seconds from the request for a content blob to its last byte.
@@ -133,6 +135,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         # TYPE o365_collector_budget_per_minute gauge
         # TYPE o365_collector_build_info gauge
         # TYPE o365_collector_checkins_total counter
+        # TYPE o365_collector_credential_ends_timestamp_seconds gauge
         # TYPE o365_collector_delivery_latency_seconds histogram
         # TYPE o365_collector_expiry_alarm gauge
         # TYPE o365_collector_fetch_seconds histogram
@@ -171,6 +174,7 @@ fn names_labels_and_values_are_as_monitoring_knows_them() {
         o365_collector_budget_per_minute{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 2000
         o365_collector_build_info{version="VERSION"} 1
         o365_collector_checkins_total{sink="file",tenant="bf8d32d3-1c13-4487-af02-80dba2236485",outcome="ok"} 1
+        o365_collector_credential_ends_timestamp_seconds{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 1785542400
         o365_collector_delivery_latency_seconds_count{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 1
         o365_collector_delivery_latency_seconds_sum{tenant="bf8d32d3-1c13-4487-af02-80dba2236485",content_type="Audit.Exchange"} 30
         o365_collector_expiry_alarm{tenant="bf8d32d3-1c13-4487-af02-80dba2236485"} 1

@@ -8,8 +8,8 @@ use std::time::Duration;
 use activity_api::{ContentId, ContentType};
 use jiff::Timestamp;
 use ledger::{
-    AcknowledgedPart, Delivery, Lease, LeaseRequest, Ledger, SeenBlob, SeenVia, SinkCommit,
-    SinkName, SqliteLedger,
+    AcknowledgedPart, Delivery, Lease, LeaseRequest, Ledger, QuarantinedRecord, SeenBlob, SeenVia,
+    SinkCommit, SinkName, SqliteLedger,
 };
 
 /// Given to the test binary as a filter that fits no test, so that a writing process needs no program of its own.
@@ -21,6 +21,10 @@ const KILLED_AFTER: [usize; 8] = [1, 30, 7, 150, 64, 2, 91, 40];
 /// Blobs per step.
 const BATCH: usize = 5;
 
+/// A record that is set aside in each step. It is written behind its row, in the same transaction; and so long that the
+/// log is folded back into the file every few steps, so that kills come in the midst of that too.
+const ASIDE_BYTES: usize = 1 << 20;
+
 #[test]
 fn what_was_answered_survives_a_kill() {
     if let Some(path) =
@@ -30,14 +34,20 @@ fn what_was_answered_survives_a_kill() {
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
+    // The file itself grows when the log is folded back into it.
+    let file_bytes = || std::fs::metadata(&path).map_or(0, |file| file.len());
+    let mut folding_count = 0;
     for answer_count in KILLED_AFTER {
+        let bytes_before = file_bytes();
         let answers = run_and_kill(&path, answer_count);
+        folding_count += usize::from(file_bytes() > bytes_before);
         assert!(
             answers.len() >= answer_count,
             "killed while it wrote, not dead before"
         );
         assert_all_there(&path, &answers);
     }
+    assert!(folding_count > 1, "{folding_count} processes folded");
 }
 
 /// What the process said it was answered, up to its end.
@@ -99,6 +109,13 @@ fn assert_all_there(path: &Path, answers: &[String]) {
         let position = position(&ledger).await;
         assert!(position >= last("acknowledged!"), "{position}, {answers:?}");
 
+        let aside_count = assert_records_whole(&ledger).await;
+        assert_eq!(aside_count, stream.quarantined_record_count);
+        assert!(
+            aside_count >= last("aside!"),
+            "{aside_count} records, {answers:?}"
+        );
+
         // The position and the acknowledgements it came with are one commit, so they agree to the blob.
         let request = LeaseRequest {
             max_count: usize::MAX,
@@ -114,7 +131,25 @@ fn assert_all_there(path: &Path, answers: &[String]) {
     });
 }
 
-/// Notes, leases, acknowledges and delivers without end, and says after each what it was answered.
+/// Every record that is in quarantine has its own bytes, none the zeros that its row began with. How many there are.
+async fn assert_records_whole(ledger: &SqliteLedger) -> u64 {
+    let (mut count, mut after) = (0, 0);
+    loop {
+        let page = ledger.quarantined(after, 100).await.unwrap();
+        let Some(last) = page.last() else {
+            return count;
+        };
+        after = last.id;
+        for item in page {
+            let bytes = ledger.quarantined_bytes(item.id).await.unwrap().unwrap();
+            let number = item.record_index.unwrap();
+            assert!(aside(number).bytes == bytes, "record {number} is not whole");
+            count += 1;
+        }
+    }
+}
+
+/// Notes, sets aside, leases, acknowledges and delivers without end, and says after each what it was answered.
 fn write_until_killed(path: &Path) -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -137,12 +172,21 @@ fn write_until_killed(path: &Path) -> ! {
         let mut known_count =
             stream.map_or(0, |stream| stream.pending_count + stream.delivered_count);
         let mut position = position(&ledger).await;
+        let mut aside_count = assert_records_whole(&ledger).await;
         loop {
             let blobs = (0..BATCH as u64 + 1)
                 .map(|index| blob(known_count + index))
                 .collect();
             known_count += ledger.note_seen(blobs, now()).await.unwrap();
             say("noted!", known_count);
+
+            let record = aside(aside_count);
+            ledger
+                .quarantine_records(vec![record], now())
+                .await
+                .unwrap();
+            aside_count += 1;
+            say("aside!", aside_count);
 
             let leases = ledger.lease(&request(), now()).await.unwrap();
             let lacking: Vec<_> = leases
@@ -209,6 +253,18 @@ async fn position(ledger: &SqliteLedger) -> u64 {
         .await
         .unwrap()
         .map_or(0, |text| text.parse().unwrap())
+}
+
+fn aside(number: u64) -> QuarantinedRecord {
+    QuarantinedRecord {
+        tenant: blob(0).tenant,
+        content_type: ContentType::Exchange,
+        content_id: blob(0).content_id,
+        record_index: number,
+        sink: None,
+        reason: "too long".to_owned(),
+        bytes: vec![1 + (number % 255) as u8; ASIDE_BYTES].into(),
+    }
 }
 
 fn blob(number: u64) -> SeenBlob {

@@ -1,6 +1,7 @@
 //! Whether all that collecting needs is there, for a person who sets it up: a finding for each prerequisite, and where one is
 //! not met, what is wrong and how to mend it. It only looks: nothing is started, registered, delivered or written down.
 
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,8 @@ use crate::sinks::Sink;
 use crate::status::text::{self, one_line};
 use crate::telemetry::chain;
 use crate::token;
+
+pub use room::of_disks;
 
 /// By how much this machine's clock may differ from Microsoft's without a word. A reply's date has whole seconds, and it was
 /// some time under way.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use collector::check::{self, Finding, Verdict};
 use collector::clock::{Clock, SystemClock};
-use collector::config::{Config, LedgerConfig};
+use collector::config::{Config, LedgerConfig, SinkConfig};
 use collector::http::{Client, Transport};
 use collector::web;
 use ledger::{Ledger, SqliteLedger};
@@ -34,6 +34,7 @@ pub(super) async fn check(config: &Config, format: Format) -> anyhow::Result<Exi
         findings.push(check::of_webhook(&http, webhook).await);
     }
     findings.extend(of_sinks(config, &http, &clock).await?);
+    findings.extend(check::of_disks(written_to(config)));
     let is_clean = findings
         .iter()
         .all(|finding| finding.verdict != Verdict::Failing);
@@ -51,12 +52,8 @@ pub(super) async fn check(config: &Config, format: Format) -> anyhow::Result<Exi
 async fn of_ledger(config: &Config, clock: &dyn Clock) -> Finding {
     let subject = "ledger";
     if let LedgerConfig::Sqlite { path } = &config.ledger {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
         // Without a name, so that nothing is left of it whatever happens.
-        if let Err(error) = tempfile::tempfile_in(folder) {
+        if let Err(error) = tempfile::tempfile_in(folder_of(path)) {
             return Finding::failing(subject, format!("{error}: {}", folder_mend(path)));
         }
         // Opened and closed before SQLite does: a process that closes a file lets go of its locks on it.
@@ -86,6 +83,30 @@ async fn of_ledger(config: &Config, clock: &dyn Clock) -> Finding {
             )
         }
         Err(error) => Finding::failing(subject, format!("{error:#}")),
+    }
+}
+
+/// The folders of the files that `run` writes.
+fn written_to(config: &Config) -> Vec<&Path> {
+    let ledger = match &config.ledger {
+        LedgerConfig::Sqlite { path } => Some(path),
+        _ => None,
+    };
+    let files = config.sinks.iter().filter_map(|sink| match sink {
+        SinkConfig::File(file) => Some(&file.path),
+        _ => None,
+    });
+    ledger
+        .into_iter()
+        .chain(files)
+        .map(|path| folder_of(path))
+        .collect()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 

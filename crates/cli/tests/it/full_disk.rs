@@ -124,6 +124,15 @@ fn a_full_disk_under_the_file_stops_that_sink_alone_and_tears_and_repeats_nothin
     );
     simulation.edit_config(|text| text.replace(&usual, &on_disk));
 
+    let looked = crate::support::program()
+        .args(["check", "--config"])
+        .arg(simulation.config())
+        .output()
+        .unwrap();
+    let looked = String::from_utf8(looked.stdout).unwrap();
+    let told = format!("MiB are free in {}: make room", disk.folder.display());
+    assert!(looked.contains(&told), "{looked}");
+
     let (mut collector, address) = start(&simulation);
     let said = collector.wait_for("sink did not take a batch");
     assert!(said.contains("No space left"), "{said}");

@@ -1,6 +1,7 @@
 //! The backends. SQL and table layout live here and nowhere else.
 
 pub mod azure;
+pub mod postgres;
 pub mod sqlite;
 mod windows;
 

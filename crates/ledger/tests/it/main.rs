@@ -9,3 +9,4 @@ mod azure;
 mod conformance;
 mod crash;
 mod model;
+mod postgres;

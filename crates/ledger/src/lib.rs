@@ -40,6 +40,6 @@ pub use quarantine::{QUARANTINE_SCHEME, QuarantinedItem, QuarantinedRecord, quar
 pub use record_key::{DUPLICATES_PREFIX, RecordKey, RememberedRecords, duplicates_counter};
 pub use sink_name::{InvalidSinkName, SinkName};
 pub use store::azure::{AzureLedger, AzureOptions, NotSent, StorageTokens, StorageTransport};
-pub use store::postgres::{InvalidPostgresUrl, PostgresLedger, PostgresServer};
+pub use store::postgres::{InvalidPostgresUrl, PostgresLedger, PostgresServer, PostgresState};
 pub use store::sqlite::SqliteLedger;
 pub use summary::{DeliveredTotals, ListedStretch, StreamSummary, Summary};

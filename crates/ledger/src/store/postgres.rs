@@ -47,10 +47,11 @@ use door::{Doing, Door, on_session};
 use schema::Access;
 
 pub use address::{InvalidPostgresUrl, PostgresServer};
+pub use schema::PostgresState;
 
 /// A ledger in a PostgreSQL database. Any number of processes may have it open, for writing too.
 ///
-/// It needs PostgreSQL 11 or later, and connections that stay with one session: a pooler in between must pool sessions
+/// It needs PostgreSQL 12 or later, and connections that stay with one session: a pooler in between must pool sessions
 /// and not transactions.
 pub struct PostgresLedger {
     door: Door,
@@ -90,10 +91,25 @@ impl PostgresLedger {
         })
     }
 
+    /// Looks at what is there, before anything is made of it.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), but for a format that is not ours.
+    ///
+    /// # If interrupted
+    /// Reads only.
+    pub async fn look(
+        server: PostgresServer,
+        tls: Option<ClientConfig>,
+    ) -> Result<PostgresState, Error> {
+        let door = Door::new(server, tls, Access::Look);
+        on_session!(&door, Doing::Reads, |session| schema::look(&session.client))
+    }
+
     fn for_writing(&self) -> Result<&Door, Error> {
         match self.door.access() {
             Access::Write => Ok(&self.door),
-            Access::Read => Err(Error::ReadOnly),
+            Access::Read | Access::Look => Err(Error::ReadOnly),
         }
     }
 }

@@ -1,6 +1,11 @@
 //! The PostgreSQL ledger against a real server: every promise, two collectors at once, and a server that fails.
 
+mod failing;
+mod formats;
+mod hostile;
 mod server;
+mod tls;
+mod together;
 
 use std::sync::Arc;
 

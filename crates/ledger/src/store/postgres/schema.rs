@@ -171,9 +171,25 @@ const MIGRATION_LOCK: i64 = 0x4F33_3635_4C45_4447;
 pub(super) enum Access {
     /// Bring them to the current format.
     Write,
-    /// Nothing.
+    /// Nothing; they have to be there.
     Read,
+    /// Nothing, whether they are there or not.
+    Look,
 }
+
+/// What is found at a server, before a ledger is opened there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PostgresState {
+    /// Whether the tables of a ledger are there.
+    pub has_ledger: bool,
+    /// Whether the user may read and write them, or make them where they are not there.
+    pub may_write: bool,
+    /// Whether the server is the primary one, and not a standby.
+    pub takes_writes: bool,
+}
+
+/// The first version that knows all that our statements say.
+const OLDEST_SERVER: i32 = 120_000;
 
 /// Sees to it that the tables are of the current format. Asked of every new session, and not once for all: behind the
 /// same address there may be another server than the last time, restored to an earlier day.
@@ -181,6 +197,19 @@ pub(super) enum Access {
 /// # If interrupted
 /// Each step is one transaction together with its number: the next session continues where this one was.
 pub(super) async fn prepare(client: &Client, access: Access) -> Result<(), Failure> {
+    let version = client
+        .query_one("SELECT current_setting('server_version_num')::integer", &[])
+        .await?;
+    if version.try_get::<_, i32>(0)? < OLDEST_SERVER {
+        return Err(Error::Unavailable {
+            what: "preparing the tables",
+            source: Arc::new(TooOld),
+        }
+        .into());
+    }
+    if access == Access::Look {
+        return Ok(());
+    }
     let mut found = format_of(client).await?;
     if access == Access::Write {
         while found < latest() {
@@ -262,6 +291,34 @@ async fn format_of(client: &Client) -> Result<i64, Failure> {
     }
 }
 
+/// What is there, and what the user may do with it.
+pub(super) async fn look(client: &Client) -> Result<PostgresState, Failure> {
+    let found = format_of(client).await?;
+    let takes_writes = client
+        .query_one("SELECT NOT pg_is_in_recovery()", &[])
+        .await?;
+    let rights = match found {
+        0 => {
+            "SELECT CASE WHEN to_regnamespace('o365_collector') IS NULL
+                 THEN has_database_privilege(current_database(), 'CREATE')
+                 ELSE has_schema_privilege('o365_collector', 'CREATE')
+                     AND has_schema_privilege('o365_collector', 'USAGE') END"
+        }
+        _ => {
+            "SELECT has_schema_privilege('o365_collector', 'USAGE')
+                 AND bool_and(has_table_privilege(format('%I.%I', schemaname, tablename), kind))
+             FROM pg_tables, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
+             WHERE schemaname = 'o365_collector'"
+        }
+    };
+    let may_write = client.query_one(rights, &[]).await?;
+    Ok(PostgresState {
+        has_ledger: found > 0,
+        may_write: may_write.try_get::<_, Option<bool>>(0)?.unwrap_or(false),
+        takes_writes: takes_writes.try_get(0)?,
+    })
+}
+
 fn latest() -> i64 {
     i64::try_from(STEPS.len()).expect("the ladder has a handful of steps")
 }
@@ -271,6 +328,10 @@ fn latest() -> i64 {
     "there are no tables in the schema o365_collector; the collector makes them when it first starts"
 )]
 struct NoLedger;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the server is older than PostgreSQL 12")]
+struct TooOld;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the tables in the schema o365_collector are not a ledger of this program")]

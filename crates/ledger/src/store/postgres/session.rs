@@ -72,7 +72,7 @@ impl Session {
                  SET jit = off",
             )
             .await?;
-        if access == Access::Read {
+        if access != Access::Write {
             client
                 .batch_execute("SET default_transaction_read_only = on")
                 .await?;

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use activity_api::{ContentId, ContentType, TenantId};
 use async_trait::async_trait;
 use azure::storage::Account;
 use bytes::Bytes;
 use http::{Request, Response};
-use jiff::{SignedDuration, Timestamp};
-use ledger::{
-    AzureLedger, AzureOptions, LeaseRequest, NotSent, SeenBlob, SeenVia, SinkName, StorageTransport,
-};
+use jiff::Timestamp;
+use ledger::{AzureLedger, AzureOptions, NotSent, StorageTransport};
 use simulator::Azurite;
 use tokio::sync::{Notify, OnceCell};
+
+pub(crate) use crate::scene::{at, blob, request, sink, tenant};
 
 static AZURITE: OnceCell<Azurite> = OnceCell::const_new();
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -178,42 +177,5 @@ impl StorageTransport for Network {
             reason = "a test has no clock but the machine's, and the emulator compares with that"
         )]
         Timestamp::now()
-    }
-}
-
-pub(crate) fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(1_760_000_000).unwrap() + SignedDuration::from_secs(seconds)
-}
-
-pub(crate) fn sink(name: &str) -> SinkName {
-    name.parse().unwrap()
-}
-
-pub(crate) fn tenant(number: i64) -> TenantId {
-    format!("00000000-0000-0000-0000-{number:012}")
-        .parse()
-        .unwrap()
-}
-
-/// A listed blob of tenant 1.
-pub(crate) fn blob(number: i64) -> SeenBlob {
-    SeenBlob {
-        tenant: tenant(1),
-        content_type: ContentType::Exchange,
-        content_id: ContentId::canonical(&format!("20251009{number:06}$audit_exchange$na0018")),
-        uri: format!("https://manage.office.com/blob/{number}"),
-        created_at: at(number),
-        expires_at: at(number + 7 * 86_400),
-        seen_via: SeenVia::Listing,
-    }
-}
-
-pub(crate) fn request(max_count: usize) -> LeaseRequest {
-    LeaseRequest {
-        max_count,
-        duration: Duration::from_secs(300),
-        except_tenants: Vec::new(),
-        for_sinks: Vec::new(),
-        only: Vec::new(),
     }
 }

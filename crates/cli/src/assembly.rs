@@ -17,7 +17,7 @@ use collector::sinks::splunk_hec::SplunkHecSink;
 use collector::sinks::stdout::StdoutSink;
 use collector::site::Site;
 use collector::status::Live;
-use collector::storage::azure_ledger;
+use collector::storage::{azure_ledger, postgres_ledger};
 use collector::telemetry::Telemetry;
 use collector::updater::{OwnSite, UpdateSite, Updater};
 use collector::web::{AuthId, WebState, Webhook};
@@ -133,6 +133,10 @@ fn open_ledger(
                 let told = cannot_open(path, &error);
                 anyhow::Error::new(error).context(told)
             })?;
+            Ok((Arc::new(ledger), None))
+        }
+        LedgerConfig::Postgres(server) => {
+            let ledger = postgres_ledger(server, &config.tls, false)?;
             Ok((Arc::new(ledger), None))
         }
     }

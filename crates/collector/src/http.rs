@@ -146,6 +146,16 @@ pub(crate) async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     TcpStream::connect(address).await
 }
 
+/// What a server is verified by that speaks another protocol than HTTP: the roots that a [`Client`] trusts.
+///
+/// # Errors
+/// Those of [`Client::build`].
+pub fn verified(protocol: &[u8], extra_roots: Option<&[u8]>) -> Result<ClientConfig, BuildError> {
+    let mut tls = connect::tls(extra_roots)?;
+    tls.alpn_protocols = vec![protocol.to_vec()];
+    Ok(tls)
+}
+
 /// The real network.
 ///
 /// Built on hyper and not on `reqwest`: that reads each address four times over and passes each request through layers for

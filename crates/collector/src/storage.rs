@@ -1,5 +1,5 @@
-//! The ledger in Azure Storage, opened: its requests go through our own [`Transport`], its tokens come from a
-//! [`TokenSource`].
+//! Ledgers that are elsewhere, opened. In Azure Storage: the requests go through our own [`Transport`], the tokens come from
+//! a [`TokenSource`]. In PostgreSQL: the server is verified by the roots that we trust.
 
 use std::sync::Arc;
 
@@ -8,11 +8,15 @@ use async_trait::async_trait;
 use azure::storage::Account;
 use bytes::Bytes;
 use jiff::Timestamp;
-use ledger::{AzureLedger, AzureOptions, NotSent, StorageTokens, StorageTransport};
+use ledger::{
+    AzureLedger, AzureOptions, NotSent, PostgresLedger, PostgresServer, StorageTokens,
+    StorageTransport,
+};
+use rustls::ClientConfig;
 
 use crate::clock::Clock;
-use crate::config::AzureStorageConfig;
-use crate::http::Transport;
+use crate::config::{AzureStorageConfig, TlsConfig};
+use crate::http::{self, BuildError, Transport};
 use crate::token::TokenSource;
 
 /// The ledger in this account. Sends nothing. `wakes` says whether its queue is told of each blob that waits: only where
@@ -45,6 +49,38 @@ pub fn azure_ledger(
     AzureLedger::new(config.account.clone(), options, Arc::new(network), tokens)
 }
 
+/// What PostgreSQL calls its protocol. From version 17 on it takes nobody who speaks of another.
+const PROTOCOL: &[u8] = b"postgresql";
+
+/// The ledger on this server. Connects to nobody.
+///
+/// # Errors
+/// When TLS is wanted and cannot be set up.
+pub fn postgres_ledger(
+    server: &PostgresServer,
+    tls: &TlsConfig,
+    is_read_only: bool,
+) -> Result<PostgresLedger, BuildError> {
+    let tls = postgres_tls(server, tls)?;
+    let server = server.clone();
+    Ok(match is_read_only {
+        true => PostgresLedger::read_only(server, tls),
+        false => PostgresLedger::new(server, tls),
+    })
+}
+
+/// What this server is verified by; nothing where it need not be.
+///
+/// # Errors
+/// When TLS is wanted and cannot be set up.
+pub fn postgres_tls(
+    server: &PostgresServer,
+    tls: &TlsConfig,
+) -> Result<Option<ClientConfig>, BuildError> {
+    let verified = || http::verified(PROTOCOL, tls.ca_pem.as_deref());
+    server.has_tls().then(verified).transpose()
+}
+
 fn resource() -> Origin {
     Account::RESOURCE
         .trim_end_matches('/')
@@ -61,12 +97,12 @@ struct Network {
 impl StorageTransport for Network {
     async fn send(
         &self,
-        request: http::Request<Bytes>,
+        request: ::http::Request<Bytes>,
         max_bytes: usize,
-    ) -> Result<http::Response<Bytes>, NotSent> {
+    ) -> Result<::http::Response<Bytes>, NotSent> {
         let (head, body) = self.http.send(request).await?.into_parts();
         let body = body.collect(max_bytes).await?;
-        Ok(http::Response::from_parts(head, body))
+        Ok(::http::Response::from_parts(head, body))
     }
 
     fn now(&self) -> Timestamp {

@@ -81,8 +81,8 @@ enum Collecting {
 
 impl Collecting {
     async fn begin(config: &Config) -> anyhow::Result<Self> {
-        // A ledger in the cloud is anybody's, and two collectors on one machine may share a file that they deliver to.
-        let is_shared = matches!(config.ledger, LedgerConfig::AzureStorage(_));
+        // A ledger on a server is anybody's, and two collectors on one machine may share a file that they deliver to.
+        let is_shared = !matches!(config.ledger, LedgerConfig::Sqlite { .. });
         if is_shared && web::ask_status(config.listen.address).await.is_ok() {
             return Self::elsewhere(config);
         }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use collector::check::{self, Finding, Verdict};
 use collector::clock::{Clock, SystemClock};
-use collector::config::{Config, LedgerConfig, SinkConfig};
+use collector::config::{Config, LedgerConfig, SinkConfig, TlsConfig};
 use collector::http::{Client, Transport};
+use collector::storage::postgres_tls;
 use collector::web;
-use ledger::{Ledger, SqliteLedger};
+use ledger::{Ledger, PostgresLedger, PostgresServer, SqliteLedger};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -69,6 +70,11 @@ async fn of_ledger(config: &Config, clock: &dyn Clock) -> Finding {
             }
         }
     }
+    if let LedgerConfig::Postgres(server) = &config.ledger
+        && let Some(says) = of_postgres(server, &config.tls).await
+    {
+        return says;
+    }
     let summary = match opening::for_reading(config) {
         Ok(ledger) => ledger.summary(clock.now()).await.map_err(Into::into),
         Err(error) => Err(error),
@@ -108,6 +114,39 @@ fn folder_of(path: &Path) -> &Path {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
+}
+
+/// What is to be said of a server before its ledger is read; nothing when that can be done.
+async fn of_postgres(server: &PostgresServer, tls: &TlsConfig) -> Option<Finding> {
+    let subject = "ledger";
+    let found = match postgres_tls(server, tls) {
+        Ok(tls) => PostgresLedger::look(server.clone(), tls)
+            .await
+            .map_err(anyhow::Error::from),
+        Err(error) => Err(error.into()),
+    };
+    let obstacle = match found {
+        Ok(found) if !found.takes_writes => {
+            "it is a standby, which takes no writes; name the primary server, or all of them, separated by commas"
+        }
+        Ok(found) if !found.may_write && found.has_ledger => {
+            "the user may not read and write all tables of the schema o365_collector; give them to the user, or the rights"
+        }
+        Ok(found) if !found.may_write => {
+            "the user may not make the schema o365_collector; let an administrator make it and give it to the user"
+        }
+        Ok(found) if !found.has_ledger => {
+            return Some(Finding::fine(
+                subject,
+                format!("{server}: it is made at the first start"),
+            ));
+        }
+        Ok(_) => return None,
+        Err(error) => {
+            return Some(Finding::failing(subject, format!("{server}: {error:#}")));
+        }
+    };
+    Some(Finding::failing(subject, format!("{server}: {obstacle}")))
 }
 
 async fn of_listen(address: SocketAddr) -> Finding {

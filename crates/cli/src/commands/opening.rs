@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use collector::clock::{Clock, SystemClock};
 use collector::config::{Config, LedgerConfig};
 use collector::http::{Client, Transport};
-use collector::storage::azure_ledger;
+use collector::storage::{azure_ledger, postgres_ledger};
 use ledger::{Ledger, SqliteLedger};
 
 /// The ledger for reading.
@@ -22,6 +22,7 @@ pub(super) fn for_reading(config: &Config) -> anyhow::Result<Box<dyn Ledger>> {
             Ok(Box::new(ledger))
         }
         LedgerConfig::AzureStorage(_) => in_azure(config),
+        LedgerConfig::Postgres(server) => Ok(Box::new(postgres_ledger(server, &config.tls, true)?)),
     }
 }
 
@@ -38,6 +39,9 @@ pub(super) fn beside_a_collector(config: &Config) -> anyhow::Result<Box<dyn Ledg
             Ok(Box::new(ledger))
         }
         LedgerConfig::AzureStorage(_) => in_azure(config),
+        LedgerConfig::Postgres(server) => {
+            Ok(Box::new(postgres_ledger(server, &config.tls, false)?))
+        }
     }
 }
 

@@ -18,8 +18,11 @@ const DAY: u64 = 24 * HOUR;
 /// More than four times as long as Microsoft keeps a blob; what is remembered takes 16 bytes a record and sink.
 const LONGEST: u64 = 30 * DAY;
 
-const NEEDS_SQLITE: &str = "needs a ledger in SQLite: what a sink was given is written in one transaction with its \
+const NOT_IN_AZURE: &str = "needs a ledger in SQLite: what a sink was given is written in one transaction with its \
      acknowledgement, and Azure Storage has none over so many rows. Name a sqlite: url in ledger.url, or take this key away";
+
+const NOT_IN_POSTGRES: &str = "needs a ledger in SQLite: each record is looked up before it is delivered, and a server is too \
+     far away for that. Name a sqlite: url in ledger.url, or take this key away";
 
 pub(super) fn read(
     root: &mut Section<'_, '_>,
@@ -34,8 +37,13 @@ pub(super) fn read(
             )
             .try_map(Kind::Text, |text| read_duration(&text))
             .optional("a record that Microsoft lists twice is delivered twice");
-        if records.is_some() && matches!(ledger, Some(LedgerConfig::AzureStorage(_))) {
-            section.incomplete("records", NEEDS_SQLITE);
+        let obstacle = match ledger {
+            Some(LedgerConfig::AzureStorage(_)) => Some(NOT_IN_AZURE),
+            Some(LedgerConfig::Postgres(_)) => Some(NOT_IN_POSTGRES),
+            Some(LedgerConfig::Sqlite { .. }) | None => None,
+        };
+        if let (Some(_), Some(obstacle)) = (records, obstacle) {
+            section.incomplete("records", obstacle);
         }
         Some(DedupeConfig { records })
     })

@@ -27,7 +27,7 @@ use activity_api::{ApplicationCertificate, ClientId, ContentType, Hosts, Publish
 use azure::identity::ManagedIdentity;
 use azure::storage::Account;
 use jiff::Timestamp;
-use ledger::SinkName;
+use ledger::{PostgresServer, SinkName};
 use secrecy::SecretString;
 
 pub use self::app_settings::load_app_settings;
@@ -173,6 +173,8 @@ pub enum LedgerConfig {
     },
     /// Tables in an Azure Storage account.
     AzureStorage(Box<AzureStorageConfig>),
+    /// A PostgreSQL database.
+    Postgres(Box<PostgresServer>),
 }
 
 /// A storage account, and who uses it.

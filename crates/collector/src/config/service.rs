@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use azure::identity::ManagedIdentity;
 use azure::storage::Account;
+use ledger::PostgresServer;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
@@ -131,7 +132,8 @@ pub(super) fn read_ledger(root: &mut Section<'_, '_>) -> Option<LedgerConfig> {
             let env = section.reader.env;
             let doc = "sqlite:PATH, a database file on this machine's own disk; or azure-storage:CONNECTION_STRING, the \
                        tables of a storage account, which is a secret and may be given as one; or \
-                       azure-storage:managed-identity:ACCOUNT, such an account used by the machine's own identity.";
+                       azure-storage:managed-identity:ACCOUNT, such an account used by the machine's own identity; or \
+                       postgres://USER:PASSWORD@HOST:PORT/DATABASE, a schema in a PostgreSQL database, which is a secret too.";
             section
                 .partly_secret("url", doc, show_ledger_url)
                 .try_map(Kind::Secret, move |url| {
@@ -148,7 +150,9 @@ fn show_ledger_url(url: &str) -> String {
         return url.to_owned();
     }
     match url.split_once(':') {
-        Some((AZURE_STORAGE, _)) => format!("{AZURE_STORAGE}:{REDACTED}"),
+        Some((scheme @ (AZURE_STORAGE | "postgres" | "postgresql"), _)) => {
+            format!("{scheme}:{REDACTED}")
+        }
         _ => REDACTED.to_owned(),
     }
 }
@@ -157,14 +161,15 @@ const AZURE_STORAGE: &str = "azure-storage";
 const WITH_IDENTITY: &str = "azure-storage:managed-identity:";
 
 fn read_ledger_url(text: &str, base_dir: &Path, env: &dyn Lookup) -> Result<LedgerConfig, String> {
-    let must = "must be sqlite:PATH, azure-storage:CONNECTION_STRING or azure-storage:managed-identity:ACCOUNT";
+    let must = "must be sqlite:PATH, azure-storage:CONNECTION_STRING, azure-storage:managed-identity:ACCOUNT or \
+                postgres://USER:PASSWORD@HOST:PORT/DATABASE";
     let (scheme, rest) = text.split_once(':').ok_or(must)?;
     match scheme {
         "sqlite" => {}
         "postgres" | "postgresql" => {
-            return Err(format!(
-                "PostgreSQL is not available in this version: it {must}"
-            ));
+            let server = PostgresServer::parse(&SecretString::from(text));
+            let server = server.map_err(|error| error.to_string())?;
+            return Ok(LedgerConfig::Postgres(Box::new(server)));
         }
         AZURE_STORAGE => {
             let storage = read_azure_storage(rest, env)?;

@@ -218,6 +218,35 @@ fn a_ledger_in_azure_storage_may_be_used_by_the_machines_own_identity() {
 }
 
 #[test]
+fn a_ledger_in_postgresql_is_a_secret_save_for_its_name() {
+    for scheme in ["postgres", "postgresql"] {
+        let url = format!("{scheme}://collector:p%40ss-canary@db.example.com:6432/audit");
+        let in_file = format!("[ledger]\nurl = \"{url}\"");
+        let elsewhere = "[ledger]\nurl = { env = \"DATABASE\" }".to_owned();
+        for text in [in_file, elsewhere] {
+            let given = [("DATABASE", url.as_str())];
+            let config = read(&with(&text), &given).unwrap();
+            let LedgerConfig::Postgres(server) = &config.ledger else {
+                panic!("no server")
+            };
+            assert_eq!(server.to_string(), "audit on db.example.com");
+            assert!(server.has_tls());
+            assert!(!format!("{config:?}").contains("canary"));
+            let variables = env(&given);
+            let document =
+                super::Document::parse(&with(&text), "test.toml", Path::new("/base"), &variables);
+            let (_, keys) = document.unwrap().read(&variables).unwrap();
+            let printed = super::print::render(&keys, Some("test.toml"));
+            assert!(!printed.contains("canary"), "{printed}");
+            assert!(
+                printed.contains(&format!("\"{scheme}:<redacted>\"")),
+                "{printed}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_wrong_connection_string_is_not_repeated() {
     for url in [
         "azure-storage:",
@@ -227,6 +256,10 @@ fn a_wrong_connection_string_is_not_repeated() {
         "azure-storage:managed-identity:AccountName=nimbus;AccountKey=c2VjcmV0",
         "azure-storage:managed-identity:Secret",
         "redis:secret",
+        "postgres:secret",
+        "postgres://secret",
+        "postgres://secret:secret@db.example.com/secret?sslmode=secret",
+        "postgres://secret:secret@db.example.com/secret?secret=secret",
     ] {
         let text = with(&format!("[ledger]\nurl = \"{url}\""));
         let errors = read(&text, &[]).unwrap_err().to_string();

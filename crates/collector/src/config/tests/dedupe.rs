@@ -52,7 +52,14 @@ fn what_is_no_such_time_is_refused() {
 }
 
 #[test]
-fn records_are_not_remembered_in_azure_storage() {
+fn records_are_remembered_in_sqlite_alone() {
+    check_errors(
+        &with("[ledger]\nurl = 'postgres://a:b@c.example/d'\n[dedupe]\nrecords = '7d'"),
+        &[],
+        expect![[r#"
+            1 mistake in the configuration:
+              test.toml:10: dedupe.records: needs a ledger in SQLite: each record is looked up before it is delivered, and a server is too far away for that. Name a sqlite: url in ledger.url, or take this key away"#]],
+    );
     check_errors(
         &with(
             "[ledger]\nurl = 'azure-storage:UseDevelopmentStorage=true'\n[dedupe]\nrecords = '7d'",

@@ -230,13 +230,23 @@ fn a_certificate_comes_with_its_key_and_is_the_only_credential() {
 fn other_ledgers_are_refused_by_name() {
     check_errors(
         &with_sinks(
-            "\n[ledger]\nurl = \"postgres://user:pass@host/db\"\n\
+            "\n[ledger]\nurl = \"mysql://user:pass@host/db\"\n\
              [[sink]]\ntype = \"stdout\"",
         ),
         &[],
         expect![[r#"
             1 mistake in the configuration:
-              test.toml:9: ledger.url: PostgreSQL is not available in this version: it must be sqlite:PATH, azure-storage:CONNECTION_STRING or azure-storage:managed-identity:ACCOUNT"#]],
+              test.toml:9: ledger.url: must be sqlite:PATH, azure-storage:CONNECTION_STRING, azure-storage:managed-identity:ACCOUNT or postgres://USER:PASSWORD@HOST:PORT/DATABASE"#]],
+    );
+    check_errors(
+        &with_sinks(
+            "\n[ledger]\nurl = \"postgres://user:pass@host/db?sslmode=prefer\"\n[[sink]]\ntype = \"none\"",
+        ),
+        &[],
+        expect![[r#"
+            2 mistakes in the configuration:
+              test.toml:9: ledger.url: must have disable, require, verify-ca or verify-full as its sslmode; all but the first mean a verified certificate
+              test.toml:11: sink[0].type: must be one of alertlogic, file, splunk_hec, stdout"#]],
     );
     check_errors(
         &with("[ledger]\nurl = \"azure-storage:AccountKey=k\""),

@@ -207,6 +207,7 @@ fn no_mistake_ever_quotes_a_value() {
         format!("{{ env = \"{CANARY}\", file = \"{CANARY}\" }}"),
         format!("\"https://{CANARY}:{CANARY}@a.example/{CANARY}?{CANARY}#{CANARY}\""),
         format!("\"postgres://{CANARY}\""),
+        format!("\"postgres://a:{CANARY}@{CANARY}/{CANARY}?sslmode={CANARY}\""),
         format!("\"sqlite::{CANARY}\""),
         format!("\"{CANARY}\\n{CANARY}\""),
         format!("\"{CANARY}"),

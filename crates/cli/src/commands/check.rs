@@ -116,6 +116,9 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+const POSTGRES_MEND: &str = "ledger.url must name a server that runs, a database on it and a user who may come in, and \
+     tls.ca_file the authority of its certificate, where the system does not know it";
+
 /// What is to be said of a server before its ledger is read; nothing when that can be done.
 async fn of_postgres(server: &PostgresServer, tls: &TlsConfig) -> Option<Finding> {
     let subject = "ledger";
@@ -143,7 +146,10 @@ async fn of_postgres(server: &PostgresServer, tls: &TlsConfig) -> Option<Finding
         }
         Ok(_) => return None,
         Err(error) => {
-            return Some(Finding::failing(subject, format!("{server}: {error:#}")));
+            return Some(Finding::failing(
+                subject,
+                format!("{error:#}: {POSTGRES_MEND}"),
+            ));
         }
     };
     Some(Finding::failing(subject, format!("{server}: {obstacle}")))

@@ -20,6 +20,7 @@ mod original;
 mod packaged_app;
 mod pipes;
 mod places;
+mod postgres;
 mod proxy;
 mod release;
 mod status;

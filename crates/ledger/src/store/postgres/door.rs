@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::Error;
 
 use super::address::PostgresServer;
-use super::failure::{Failure, Next, TookTooLong, meaning, next};
+use super::failure::{Failure, Next, TookTooLong, meaning, meaning_at, next};
 use super::schema::{self, Access};
 use super::session::Session;
 
@@ -164,7 +164,7 @@ impl Door {
 
     async fn connect(&self) -> Result<Session, Error> {
         let config = self.server.config();
-        let refused = |error: SqlError| meaning(&error, "connecting");
+        let refused = |error: SqlError| meaning_at(&error, "connecting", &self.server);
         let client = match (&self.tls, config.get_ssl_mode()) {
             (_, SslMode::Disable) => {
                 let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
@@ -189,7 +189,7 @@ impl Door {
             Ok(session)
         };
         prepare.await.map_err(|failure| match failure {
-            Failure::Sql(error) => meaning(&error, "preparing the tables"),
+            Failure::Sql(error) => meaning_at(&error, "preparing the tables", &self.server),
             Failure::Ledger(error) => error,
         })
     }

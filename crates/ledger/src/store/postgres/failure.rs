@@ -11,6 +11,8 @@ use tokio_postgres::{Error as SqlError, Row};
 
 use crate::Error;
 
+use super::address::PostgresServer;
+
 /// What goes wrong inside an operation.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -68,7 +70,17 @@ pub(super) fn next(error: &SqlError) -> Next {
 
 /// What an error means, `what` being what was tried.
 pub(super) fn meaning(error: &SqlError, what: &'static str) -> Error {
-    let source: crate::Source = Arc::new(Said::of(error));
+    meaning_of(error, what, Said::of(error))
+}
+
+/// The same of an error at the way in, with the name of what was to be reached.
+pub(super) fn meaning_at(error: &SqlError, what: &'static str, server: &PostgresServer) -> Error {
+    let Said(said) = Said::of(error);
+    meaning_of(error, what, Said(format!("{server}: {said}")))
+}
+
+fn meaning_of(error: &SqlError, what: &'static str, said: Said) -> Error {
+    let source: crate::Source = Arc::new(said);
     let Some(code) = error.code() else {
         return Error::Unavailable { what, source };
     };

@@ -52,8 +52,9 @@ const EDGES: [(&str, &[&str], &[&str]); 12] = [
 ];
 
 /// A dependency that gives a crate a power which only that crate should have.
-const OUTSIDE_EDGES: [(&str, &[&str]); 4] = [
+const OUTSIDE_EDGES: [(&str, &[&str]); 5] = [
     ("rusqlite", &["ledger"]),
+    ("tokio-postgres", &["ledger"]),
     ("clap", &["benches", "cli"]),
     ("axum", &["cli", "collector", "simulator"]),
     ("askama", &["collector"]),

@@ -25,11 +25,16 @@ const MAX_SESSIONS: usize = 8;
 /// For connecting, all hosts together.
 const CONNECT_LIMIT: Duration = Duration::from_secs(40);
 
-/// For one operation. Longer than the server's own limit of a statement, which is told more clearly.
-const OPERATION_LIMIT: Duration = Duration::from_secs(70);
+/// For one operation, against a server that has stopped without letting go of its connections: one that is gone is
+/// noticed sooner, and one that works has its own limit of a statement. Long enough for hundreds of megabytes to go into
+/// quarantine at once.
+const OPERATION_LIMIT: Duration = Duration::from_secs(180);
 
 /// For a connection to become free.
-const WAIT_LIMIT: Duration = Duration::from_secs(80);
+const WAIT_LIMIT: Duration = Duration::from_secs(200);
+
+/// For an answer to a rollback, which a server gives at once or not at all.
+const ROLLBACK_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often an operation is done again that the server took back for another's sake.
 const MAX_RACES: u32 = 12;
@@ -123,13 +128,15 @@ impl Door {
             Failure::Sql(error) => next(error),
         };
         let was_lost = match next {
-            Next::Again | Next::Keep => match lent.session.roll_back().await {
-                Ok(()) => {
-                    self.give_back(lent.session);
-                    false
+            Next::Again | Next::Keep => {
+                match timeout(ROLLBACK_LIMIT, lent.session.roll_back()).await {
+                    Ok(Ok(())) => {
+                        self.give_back(lent.session);
+                        false
+                    }
+                    Ok(Err(_)) | Err(_) => true,
                 }
-                Err(_) => true,
-            },
+            }
             Next::Drop => true,
             Next::DropAll => {
                 self.idle().clear();

@@ -56,7 +56,9 @@ impl Session {
     /// - Nothing waits for ever: not a statement, not for a lock, and a transaction whose process is frozen lets go of
     ///   its locks.
     /// - Each query is written for an index. Without this, one planned while the tables were small reads all of them
-    ///   until they are next analyzed.
+    ///   until they are next analyzed. Bitmaps are left out too: a plain scan of an index marks the entries of rows that
+    ///   are no more, so that the next one steps over them; blobs come and go at the heads of these indexes, and are
+    ///   vacuumed away much later.
     pub(super) async fn begin(client: Client, access: Access) -> Result<Self, SqlError> {
         client
             .batch_execute(
@@ -69,6 +71,7 @@ impl Session {
                  SET client_min_messages = 'error';
                  SET search_path = o365_collector;
                  SET enable_seqscan = off;
+                 SET enable_bitmapscan = off;
                  SET jit = off",
             )
             .await?;

@@ -1,21 +1,21 @@
-//! Random steps, restarts and crashes, on the real ledger and on a twin in memory that is too simple to be wrong.
+//! Random steps, restarts and crashes, on a real ledger and on a twin in memory that is too simple to be wrong.
 //!
 //! After every step both must say the same: the answer to the step, the summary, what was listed, and every position.
 
+mod real;
 mod twin;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use activity_api::Window;
 use jiff::{SignedDuration, Timestamp};
 use ledger::{
     AcknowledgedPart, Completion, Delivery, Error, Lease, LeaseKey, LeaseRequest, Ledger,
-    ListedStretch, Listing, PartKey, QuarantinedRecord, SeenVia, SinkCommit, SqliteLedger,
+    ListedStretch, Listing, PartKey, QuarantinedRecord, SeenVia, SinkCommit,
 };
 use proptest::prelude::*;
-use tempfile::TempDir;
 
+use real::Real;
 use twin::{Twin, Wanted, content_id_of, sink_of, stream_of};
 
 /// Few of everything, so that steps meet each other.
@@ -145,46 +145,52 @@ proptest! {
     #[test]
     fn the_ledger_and_its_twin_agree_through_steps_and_crashes(steps in proptest::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut pair = Pair::new();
-            for step in steps {
-                pair.take(step.clone()).await;
-                pair.assert_agreement(&step).await;
-            }
-        });
+        runtime.block_on(Pair::new(Real::in_a_file()).take_all(steps));
+    }
+}
+
+proptest! {
+    // Each asks the server some thousand times.
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    #[ignore = "needs PostgreSQL"]
+    fn the_ledger_in_postgresql_and_its_twin_agree_through_steps_and_new_connections(
+        steps in proptest::collection::vec(step(), 1..80)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { Pair::new(Real::on_a_server().await).take_all(steps).await });
     }
 }
 
 /// The two, the time, and the leases of the process that is supposed to be running.
 struct Pair {
-    directory: TempDir,
-    path: PathBuf,
-    real: Option<SqliteLedger>,
+    real: Real,
     twin: Twin,
     leases: Vec<Lease>,
     now: Timestamp,
-    crash_count: u32,
 }
 
 impl Pair {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("ledger.db");
-        let real = Some(SqliteLedger::open(&path).unwrap());
+    fn new(real: Real) -> Self {
         let now = twin::at(0);
         Self {
-            directory,
-            path,
             real,
             twin: Twin::default(),
             leases: Vec::new(),
             now,
-            crash_count: 0,
         }
     }
 
-    fn real(&self) -> &SqliteLedger {
-        self.real.as_ref().unwrap()
+    async fn take_all(mut self, steps: Vec<Step>) {
+        for step in steps {
+            self.take(step.clone()).await;
+            self.assert_agreement(&step).await;
+        }
+    }
+
+    fn real(&self) -> &dyn Ledger {
+        self.real.ledger()
     }
 
     fn later(&self, seconds: u8) -> Timestamp {
@@ -344,35 +350,31 @@ impl Pair {
                         break;
                     }
                 }
-                assert_eq!(forgotten_count, self.twin.compact(self.now));
+                assert_eq!(
+                    forgotten_count,
+                    self.twin.compact(self.now, self.real.keeps_the_last())
+                );
                 // Nobody holds on to a lease for the week that this takes.
                 let twin = &self.twin;
                 self.leases.retain(|lease| twin.remembers(lease.key()));
             }
             Step::Wait { seconds } => self.now = self.later(seconds),
-            Step::Restart => self.reopen(self.path.clone()),
+            Step::Restart => {
+                let freed = self.real.restart();
+                self.reopened(freed);
+            }
             Step::Crash => {
-                self.crash_count += 1;
-                let copy = self
-                    .directory
-                    .path()
-                    .join(format!("crashed-{}.db", self.crash_count));
-                for ending in ["", "-wal"] {
-                    let side =
-                        |path: &PathBuf| PathBuf::from(format!("{}{ending}", path.display()));
-                    std::fs::copy(side(&self.path), side(&copy)).unwrap();
-                }
-                self.reopen(copy);
+                let freed = self.real.crash();
+                self.reopened(freed);
             }
         }
     }
 
-    fn reopen(&mut self, path: PathBuf) {
-        self.leases.clear();
-        self.real = None;
-        self.real = Some(SqliteLedger::open(&path).unwrap());
-        self.path = path;
-        self.twin.reopen();
+    fn reopened(&mut self, freed_leases: bool) {
+        if freed_leases {
+            self.leases.clear();
+            self.twin.reopen();
+        }
     }
 
     async fn lease(&mut self, wanted: Wanted, seconds: u8) {

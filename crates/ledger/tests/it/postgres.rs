@@ -3,7 +3,7 @@
 mod failing;
 mod formats;
 mod hostile;
-mod server;
+pub(crate) mod server;
 mod tls;
 mod together;
 

@@ -167,8 +167,9 @@ impl Twin {
     }
 
     /// Forgets what was delivered and has expired, save the blob noted last and those with something in quarantine.
-    pub(crate) fn compact(&mut self, before: Timestamp) -> u64 {
+    pub(crate) fn compact(&mut self, before: Timestamp, keeps_the_last: bool) -> u64 {
         let last = self.blobs.values().map(|blob| blob.order).max();
+        let last = last.filter(|_| keeps_the_last);
         let quarantined = &self.quarantined;
         let forgotten: Vec<_> = self
             .blobs

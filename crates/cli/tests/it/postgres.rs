@@ -78,6 +78,16 @@ impl Stand {
         serde_json::from_str(&told(&output)).unwrap()
     }
 
+    /// Has the server close every connection to the ledger, whatever is under way on them.
+    fn cut_connections(&self) {
+        let there = format!("--dbname={}/postgres", self.server);
+        let cut = format!(
+            "--command=SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            self.database
+        );
+        client_program("psql", &["--quiet", &there, &cut]);
+    }
+
     fn delivered_records(&self) -> u64 {
         self.status()["totals"]["record_count"].as_u64().unwrap()
     }
@@ -216,5 +226,45 @@ fn a_killed_collector_is_followed_by_another_that_loses_and_repeats_nothing() {
             assert_eq!(sink["repeated"], serde_json::json!([]), "{sink:#}");
             assert_eq!(sink["torn_lines"], serde_json::json!([]), "{sink:#}");
         }
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn connections_that_are_cut_while_it_runs_lose_and_repeat_nothing() {
+    const RECORDS: u64 = 40_000;
+    const CUTS: u32 = 6;
+    let records = RECORDS.to_string();
+    let stand = Stand::start(&[
+        "--records",
+        &records,
+        "--records-per-blob",
+        "40",
+        "--requests-per-minute",
+        "0",
+    ]);
+    let mut collector = Running::start(&mut stand.run());
+    collector.wait_for("status page at");
+    let (mut cuts, mut delivered) = (0, 0);
+    wait_until("everything is delivered", || {
+        assert!(!collector.has_ended(), "{}", collector.said());
+        let before = delivered;
+        delivered = stand.delivered_records();
+        // Only after some more work, so that it is at work when it is cut.
+        if cuts < CUTS && delivered > before {
+            stand.cut_connections();
+            cuts += u32::from(delivered < RECORDS);
+        }
+        delivered == RECORDS
+    });
+    assert!(cuts > CUTS / 2, "it was at work for {cuts} cuts only");
+    collector.terminate();
+    collector.finish();
+    let lines = sorted_lines(&stand.simulation.file());
+    assert_eq!(lines.len() as u64, RECORDS);
+    let verdict = stand.simulation.verdict();
+    for sink in verdict["sinks"].as_array().unwrap() {
+        assert_eq!(sink["missing"], serde_json::json!([]), "{sink:#}");
+        assert_eq!(sink["unknown_count"], 0, "{sink:#}");
     }
 }

@@ -134,6 +134,10 @@ pub(super) async fn acknowledge_and_deliver(
     if commit.remembered.is_some() {
         return Err(Error::NoRecordMemory.into());
     }
+    // A sink is given its number before the transaction begins, and is not to be given one by a commit that is refused.
+    if session.known_sink(&commit.sink).await?.is_none() {
+        need_blobs(session, commit).await?;
+    }
     let sink = session.sink(&commit.sink).await?;
     let mut asides = Vec::with_capacity(commit.quarantined.len());
     for record in &commit.quarantined {
@@ -256,6 +260,22 @@ pub(super) async fn acknowledge_and_deliver(
         })
         .collect();
     Ok((acknowledgements, yes.keys))
+}
+
+/// Refuses a commit that speaks of a blob which is not there.
+async fn need_blobs(session: &mut Session, commit: &SinkCommit) -> Result<(), Failure> {
+    let select = session
+        .statement(
+            "SELECT FROM unnest($1::bigint[]) AS named (id)
+             WHERE NOT EXISTS (SELECT FROM blob WHERE blob.id = named.id) LIMIT 1",
+        )
+        .await?;
+    let blobs = commit.acknowledged.iter().map(|(key, _)| row_of(*key));
+    let blobs: Vec<i64> = blobs.collect();
+    match session.client.query_opt(&select, &[&blobs]).await? {
+        Some(_) => Err(Error::UnknownBlob.into()),
+        None => Ok(()),
+    }
 }
 
 /// Works out what becomes of each blob, one acknowledgement after the other. Of a settled one nothing is kept, as nobody

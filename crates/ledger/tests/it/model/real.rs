@@ -20,7 +20,7 @@ pub(super) enum Real {
     /// On a server, where others may hold leases.
     Postgres {
         database: Database,
-        ledger: PostgresLedger,
+        ledger: Box<PostgresLedger>,
     },
 }
 
@@ -39,14 +39,14 @@ impl Real {
 
     pub(super) async fn on_a_server() -> Self {
         let database = Database::new().await;
-        let ledger = database.ledger();
+        let ledger = Box::new(database.ledger());
         Self::Postgres { database, ledger }
     }
 
     pub(super) fn ledger(&self) -> &dyn Ledger {
         match self {
             Self::Sqlite { ledger, .. } => ledger.as_ref().unwrap(),
-            Self::Postgres { ledger, .. } => ledger,
+            Self::Postgres { ledger, .. } => &**ledger,
         }
     }
 
@@ -64,7 +64,7 @@ impl Real {
                 true
             }
             Self::Postgres { database, ledger } => {
-                *ledger = database.ledger();
+                **ledger = database.ledger();
                 false
             }
         }

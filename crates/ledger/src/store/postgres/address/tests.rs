@@ -73,7 +73,6 @@ fn a_url_that_will_not_do_is_told_of_without_a_word_of_it() {
         "postgres://SECRET:SECRET@a,b/x?port=1,2,3",
         "postgres://SECRET:SECRET@a,b/x?hostaddr=127.0.0.1",
         "postgres://SECRET:SECRET@%2Fsocket/x?sslmode=require",
-        "postgres://SECRET:%FF%FE@db.example.com/x",
     ] {
         let error = parse(url).expect_err(url);
         let told = format!("{error} {error:?}");

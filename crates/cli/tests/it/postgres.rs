@@ -11,6 +11,9 @@ use crate::support::{PATIENCE, Running, Simulation, describe, program, sorted_li
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
+/// So many that the collector is at work for a while.
+const RECORDS: u64 = 40_000;
+
 struct Stand {
     simulation: Simulation,
     /// Such as `postgres://postgres@127.0.0.1:5432`.
@@ -43,6 +46,19 @@ impl Stand {
             server,
             database,
         }
+    }
+
+    /// As [`Stand::start`], with [`RECORDS`] in many blobs, and no quota, so that a start has not to wait for its budget.
+    fn start_busy() -> Self {
+        let records = RECORDS.to_string();
+        Self::start(&[
+            "--records",
+            &records,
+            "--records-per-blob",
+            "40",
+            "--requests-per-minute",
+            "0",
+        ])
     }
 
     /// With a password that the server does not ask for, so that it can be looked for.
@@ -176,17 +192,7 @@ fn a_server_that_cannot_be_used_is_told_of_with_its_mend_and_without_its_passwor
 #[test]
 #[ignore = "needs PostgreSQL"]
 fn a_killed_collector_is_followed_by_another_that_loses_and_repeats_nothing() {
-    const RECORDS: u64 = 40_000;
-    // No quota, so that a start has not to wait for its budget.
-    let records = RECORDS.to_string();
-    let stand = Stand::start(&[
-        "--records",
-        &records,
-        "--records-per-blob",
-        "40",
-        "--requests-per-minute",
-        "0",
-    ]);
+    let stand = Stand::start_busy();
     let mut collector = Running::start(&mut stand.run());
     collector.wait_for("status page at");
     wait_until("all content types are listed", || {
@@ -232,17 +238,8 @@ fn a_killed_collector_is_followed_by_another_that_loses_and_repeats_nothing() {
 #[test]
 #[ignore = "needs PostgreSQL"]
 fn connections_that_are_cut_while_it_runs_lose_and_repeat_nothing() {
-    const RECORDS: u64 = 40_000;
     const CUTS: u32 = 6;
-    let records = RECORDS.to_string();
-    let stand = Stand::start(&[
-        "--records",
-        &records,
-        "--records-per-blob",
-        "40",
-        "--requests-per-minute",
-        "0",
-    ]);
+    let stand = Stand::start_busy();
     let mut collector = Running::start(&mut stand.run());
     collector.wait_for("status page at");
     let (mut cuts, mut delivered) = (0, 0);

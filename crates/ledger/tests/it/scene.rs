@@ -1,10 +1,13 @@
-//! What the tests of the engines on servers have in common: a few tenants and blobs, and the time.
+//! What the tests of the engines on servers have in common: a few tenants and blobs, the time, and a delivery.
 
 use std::time::Duration;
 
 use activity_api::{ContentId, ContentType, TenantId};
 use jiff::{SignedDuration, Timestamp};
-use ledger::{LeaseRequest, SeenBlob, SeenVia, SinkName};
+use ledger::{
+    AcknowledgedPart, Delivery, Error, Lease, LeaseRequest, Ledger, SeenBlob, SeenVia, SinkCommit,
+    SinkName,
+};
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000).unwrap() + SignedDuration::from_secs(seconds)
@@ -41,4 +44,39 @@ pub(crate) fn request(max_count: usize) -> LeaseRequest {
         for_sinks: Vec::new(),
         only: Vec::new(),
     }
+}
+
+/// A sink's yes to these blobs, whole.
+pub(crate) fn whole(name: &str, leases: &[Lease]) -> SinkCommit {
+    SinkCommit {
+        sink: sink(name),
+        position: None,
+        acknowledged: leases
+            .iter()
+            .map(|lease| (lease.key(), AcknowledgedPart::Whole))
+            .collect(),
+        quarantined: Vec::new(),
+        remembered: None,
+    }
+}
+
+/// The sink `file` says yes to these blobs, and they are settled.
+pub(crate) async fn deliver(
+    ledger: &dyn Ledger,
+    leases: Vec<Lease>,
+) -> Result<Vec<Result<(), Error>>, Error> {
+    let proofs = ledger.acknowledge(whole("file", &leases), at(2)).await?;
+    let deliveries = leases
+        .into_iter()
+        .map(|lease| Delivery {
+            lease,
+            acknowledgements: proofs.clone(),
+            record_count: 3,
+            byte_count: 30,
+            quarantined_count: 0,
+        })
+        .collect();
+    ledger
+        .mark_delivered(deliveries, &[sink("file")], at(3))
+        .await
 }

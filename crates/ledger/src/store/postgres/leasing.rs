@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::store::stored;
 use crate::{AcknowledgedPart, Error, Lease, LeaseKey, LeaseRequest, PartKey, SinkName};
@@ -117,11 +118,6 @@ async fn pick_due(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<(Vec<Row>, bool), Failure> {
-    let (wake, pick) = (
-        session.statement(WAKE).await?,
-        session.statement(PICK).await?,
-    );
-    let has_parts = session.statement(HAS_PARTS).await?;
     let except: Vec<String> = request
         .except_tenants
         .iter()
@@ -129,17 +125,9 @@ async fn pick_due(
         .collect();
     let spare = request.max_count.min(SPARE);
     let looked_at = limit(request.max_count.saturating_add(spare));
-    let (wanted, now, until) = (limit(request.max_count), stored(now), stored(until));
-    let client = &session.client;
-    let mut batch = Batch::begin(client);
-    batch.add(async { client.query(&wake, &[&now]).await });
-    batch.add(async {
-        let terms: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&until, &served, &except, &looked_at, &wanted];
-        client.query(&pick, &terms).await
-    });
-    batch.add(async { client.query(&has_parts, &[]).await });
-    picked(batch.commit(client).await?)
+    let wanted = limit(request.max_count);
+    let terms: Terms<'_> = [&stored(until), &served, &except, &looked_at, &wanted];
+    take(session, PICK, now, terms).await
 }
 
 async fn pick_named(
@@ -149,11 +137,6 @@ async fn pick_named(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<(Vec<Row>, bool), Failure> {
-    let (wake, pick) = (
-        session.statement(WAKE).await?,
-        session.statement(PICK_NAMED).await?,
-    );
-    let has_parts = session.statement(HAS_PARTS).await?;
     let is_wanted = |tenant| !request.except_tenants.contains(tenant);
     let names = request.only.iter().filter(|name| is_wanted(&name.tenant));
     let names: Vec<_> = names.collect();
@@ -167,15 +150,34 @@ async fn pick_named(
             ids.push(name.content_id.as_str().as_bytes());
         }
     }
-    let (wanted, now, until) = (limit(request.max_count), stored(now), stored(until));
+    let wanted = limit(request.max_count);
+    let terms: Terms<'_> = [&stored(until), &streams, &ids, &served, &wanted];
+    take(session, PICK_NAMED, now, terms).await
+}
+
+/// What [`PICK`] and [`PICK_NAMED`] are given.
+type Terms<'a> = [&'a (dyn ToSql + Sync); 5];
+
+/// Wakes what is due, leases what the query picks, and says whether any blob has parts: one way there and back.
+///
+/// # If interrupted
+/// Blobs that nobody was told of are leased until their leases run out.
+async fn take(
+    session: &mut Session,
+    pick: &'static str,
+    now: Timestamp,
+    terms: Terms<'_>,
+) -> Result<(Vec<Row>, bool), Failure> {
+    let (wake, pick) = (
+        session.statement(WAKE).await?,
+        session.statement(pick).await?,
+    );
+    let has_parts = session.statement(HAS_PARTS).await?;
+    let now = stored(now);
     let client = &session.client;
     let mut batch = Batch::begin(client);
     batch.add(async { client.query(&wake, &[&now]).await });
-    batch.add(async {
-        let terms: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&until, &streams, &ids, &served, &wanted];
-        client.query(&pick, &terms).await
-    });
+    batch.add(async { client.query(&pick, &terms).await });
     batch.add(async { client.query(&has_parts, &[]).await });
     picked(batch.commit(client).await?)
 }

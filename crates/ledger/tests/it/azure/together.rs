@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ledger::{
-    AcknowledgedPart, AzureLedger, Delivery, Lease, LeaseRequest, Ledger, QuarantinedRecord,
-    SeenBlob, SinkCommit,
+    AcknowledgedPart, AzureLedger, Lease, LeaseRequest, Ledger, QuarantinedRecord, SeenBlob,
+    SinkCommit,
 };
 
 use super::account::{Place, at, blob, request, sink, tenant};
+use crate::scene;
 
 const BLOB_COUNT: i64 = 120;
 
@@ -27,31 +28,7 @@ async fn two() -> [Arc<AzureLedger>; 2] {
 }
 
 async fn deliver(ledger: &AzureLedger, leases: Vec<Lease>) {
-    let commit = SinkCommit {
-        sink: sink("file"),
-        position: None,
-        acknowledged: leases
-            .iter()
-            .map(|lease| (lease.key(), AcknowledgedPart::Whole))
-            .collect(),
-        quarantined: Vec::new(),
-        remembered: None,
-    };
-    let proofs = ledger.acknowledge(commit, at(2)).await.unwrap();
-    let deliveries = leases
-        .into_iter()
-        .map(|lease| Delivery {
-            lease,
-            acknowledgements: proofs.clone(),
-            record_count: 3,
-            byte_count: 30,
-            quarantined_count: 0,
-        })
-        .collect();
-    let answers = ledger
-        .mark_delivered(deliveries, &[sink("file")], at(3))
-        .await
-        .unwrap();
+    let answers = scene::deliver(ledger, leases).await.unwrap();
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 

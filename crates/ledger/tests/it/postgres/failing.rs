@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use ledger::{Error, Ledger, PostgresLedger, SeenBlob};
 
 use super::server::{Database, OwnServer};
-use super::together::deliver;
-use crate::scene::{at, blob, request};
+use crate::scene::{at, blob, deliver, request};
 
 const BLOB_COUNT: i64 = 600;
 
@@ -315,7 +314,7 @@ async fn an_operation_that_the_server_takes_back_is_done_again() {
     holding.batch_execute(&lock(2)).await.unwrap();
     let delivering = tokio::spawn({
         let ledger = Arc::clone(&ledger);
-        async move { deliver(&ledger, leases).await }
+        async move { deliver(&*ledger, leases).await }
     });
     let watching = database.client().await;
     loop {

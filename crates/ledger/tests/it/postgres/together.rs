@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ledger::{
-    AcknowledgedPart, Delivery, Error, Lease, LeaseRequest, Ledger, PartKey, PostgresLedger,
+    AcknowledgedPart, Error, Lease, LeaseRequest, Ledger, PartKey, PostgresLedger,
     QuarantinedRecord, SeenBlob, SinkCommit,
 };
 
 use super::server::Database;
-use crate::scene::{at, blob, request, sink, tenant};
+use crate::scene::{at, blob, deliver, request, sink, tenant, whole};
 
 const BLOB_COUNT: i64 = 400;
 
@@ -25,39 +25,6 @@ fn of_four_tenants() -> Vec<SeenBlob> {
 async fn two() -> [Arc<PostgresLedger>; 2] {
     let database = Database::new().await;
     [Arc::new(database.ledger()), Arc::new(database.ledger())]
-}
-
-fn whole(name: &str, leases: &[Lease]) -> SinkCommit {
-    SinkCommit {
-        sink: sink(name),
-        position: None,
-        acknowledged: leases
-            .iter()
-            .map(|lease| (lease.key(), AcknowledgedPart::Whole))
-            .collect(),
-        quarantined: Vec::new(),
-        remembered: None,
-    }
-}
-
-pub(super) async fn deliver(
-    ledger: &PostgresLedger,
-    leases: Vec<Lease>,
-) -> Result<Vec<Result<(), Error>>, Error> {
-    let proofs = ledger.acknowledge(whole("file", &leases), at(2)).await?;
-    let deliveries = leases
-        .into_iter()
-        .map(|lease| Delivery {
-            lease,
-            acknowledgements: proofs.clone(),
-            record_count: 3,
-            byte_count: 30,
-            quarantined_count: 0,
-        })
-        .collect();
-    ledger
-        .mark_delivered(deliveries, &[sink("file")], at(3))
-        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,7 +81,7 @@ async fn two_collectors_note_lease_and_deliver_each_blob_once() {
                     }
                     mine.extend(leases.iter().map(Lease::name));
                     if !leases.is_empty() {
-                        let answers = deliver(&ledger, leases).await.unwrap();
+                        let answers = deliver(&*ledger, leases).await.unwrap();
                         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
                     }
                 }
@@ -131,7 +98,7 @@ async fn two_collectors_note_lease_and_deliver_each_blob_once() {
     assert_eq!(unique.len(), all.len(), "a blob was leased twice");
     let rest = ledgers[0].lease(&request(1_000), at(1)).await.unwrap();
     assert_eq!((all.len() + rest.len()) as i64, BLOB_COUNT);
-    deliver(&ledgers[0], rest).await.unwrap();
+    deliver(&*ledgers[0], rest).await.unwrap();
     for ledger in &ledgers {
         let summary = ledger.summary(at(9)).await.unwrap();
         let sum =
@@ -153,11 +120,11 @@ async fn what_a_dead_collector_held_is_leased_by_another_when_its_leases_run_out
     drop((dying, held));
     let rest = living.lease(&request(1_000), at(299)).await.unwrap();
     assert_eq!(rest.len() as i64, BLOB_COUNT - 50);
-    deliver(&living, rest).await.unwrap();
+    deliver(&*living, rest).await.unwrap();
     let taken_over = living.lease(&request(1_000), at(300)).await.unwrap();
     assert_eq!(taken_over.len(), 50);
     assert!(taken_over.iter().all(|lease| lease.attempts() == 2));
-    deliver(&living, taken_over).await.unwrap();
+    deliver(&*living, taken_over).await.unwrap();
     let more = living.lease(&request(1_000), at(9_000)).await.unwrap();
     assert!(more.is_empty());
 }
@@ -201,14 +168,14 @@ async fn a_collector_whose_lease_was_lost_settles_nothing() {
         .retry_later(leases.pop().unwrap(), at(9_000), "late")
         .await;
     assert!(matches!(late, Err(Error::LeaseLost)), "{late:?}");
-    let late = deliver(&slow, vec![leases.pop().unwrap()]).await.unwrap();
+    let late = deliver(&*slow, vec![leases.pop().unwrap()]).await.unwrap();
     assert!(
         matches!(late.as_slice(), [Err(Error::LeaseLost)]),
         "{late:?}"
     );
     assert!(quick.quarantined(0, 10).await.unwrap().is_empty());
     assert!(
-        deliver(&quick, vec![held])
+        deliver(&*quick, vec![held])
             .await
             .unwrap()
             .iter()
@@ -363,7 +330,7 @@ async fn two_collectors_that_compact_forget_each_blob_once() {
         .await
         .unwrap();
     let leases = ledgers[0].lease(&request(1_000), at(0)).await.unwrap();
-    deliver(&ledgers[0], leases).await.unwrap();
+    deliver(&*ledgers[0], leases).await.unwrap();
     let tasks: Vec<_> = ledgers
         .iter()
         .map(|ledger| {

@@ -124,7 +124,8 @@ pub trait Ledger: Send + Sync {
         content_type: ContentType,
     ) -> Result<Vec<ListedStretch>, Error>;
 
-    /// Takes blobs that are pending and due, nearest expiry first, until `now` plus the wanted duration. Counts the
+    /// Takes blobs that are pending and due, nearest expiry first, until `now` plus the wanted duration. To the hour: which
+    /// of those that expire within one hour of the clock goes first is for the backend to say. Counts the
     /// attempt before the work begins, so that a blob which kills its worker is seen to do so. A blob past its
     /// expiry is leased as well: only Microsoft's answer tells that it is gone.
     ///

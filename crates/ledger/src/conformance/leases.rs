@@ -37,7 +37,8 @@ pub(super) async fn a_lease_carries_what_was_noted(ledger: Subject) {
 }
 
 pub(super) async fn the_nearest_expiry_is_leased_first(ledger: Subject) {
-    // Spread over tenants and content types, which must not matter, and noted in an order that is not the expiry's.
+    // Spread over tenants and content types, which must not matter, and noted in an order that is not the expiry's. Each
+    // expires in an hour of its own.
     let types = ContentType::ALL;
     let spread = |number: i64| {
         let content_type = types
@@ -48,6 +49,7 @@ pub(super) async fn the_nearest_expiry_is_leased_first(ledger: Subject) {
         SeenBlob {
             tenant: tenant(u32::try_from(number % 3).expect("small")),
             content_type,
+            expires_at: at(number * 3_600),
             ..blob(number)
         }
     };

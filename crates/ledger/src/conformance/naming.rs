@@ -24,6 +24,10 @@ async fn lease_named(ledger: &Subject, names: Vec<BlobName>, now: i64) -> Vec<Le
 }
 
 pub(super) async fn only_the_named_blobs_are_leased(ledger: Subject) {
+    let blob = |number| SeenBlob {
+        expires_at: at(number * 3_600),
+        ..blob(number)
+    };
     let elsewhere = SeenBlob {
         tenant: tenant(2),
         ..blob(2)

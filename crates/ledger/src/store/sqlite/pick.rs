@@ -3,21 +3,21 @@
 //! The obvious query, all due blobs by expiry less the excluded ones, would read past every blob of a throttled
 //! tenant and every blob that only an unreachable sink lacks, at each lease, and those can be a hundred thousand.
 //! So the index is ordered by (stream, sinks that have it wholly) first: a group is taken or left as a whole, at the
-//! cost of one seek, and the groups' heads are merged by expiry.
+//! cost of one seek, and the groups' heads are merged, by the hour of expiry and then as they were noted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, Rows, params};
 
 use crate::LeaseRequest;
 
 use super::books::Books;
 use super::failure::{Failure, stored};
 
-/// A due blob's place in the order of leasing: expiry, then creation, then the order in which they were noted.
-type Place = (i64, i64, i64);
+/// A due blob's place in the order of leasing: the hour of its expiry, then the order in which they were noted.
+type Place = (i64, i64);
 
 /// Due blobs of one stream that the same sinks have already.
 struct Group {
@@ -52,7 +52,7 @@ pub(super) fn pick_due(
     }
     let mut picked = Vec::new();
     while picked.len() < request.max_count
-        && let Some(Reverse(((_, _, blob), index))) = heads.pop()
+        && let Some(Reverse(((_, blob), index))) = heads.pop()
     {
         picked.push(blob);
         if let Some(group) = groups.get_mut(index) {
@@ -79,11 +79,11 @@ fn pick_named(books: &mut Books, request: &LeaseRequest) -> Result<Vec<i64>, Fai
         };
         let found: Option<(Place, i64)> = books
             .statement(
-                "SELECT expires_at, created_at, id, whole_sinks FROM blob
+                "SELECT expires_hour, id, whole_sinks FROM blob
                  WHERE stream = ?1 AND content_id = ?2 AND state = 0",
             )?
             .query_row(params![stream, name.content_id.as_str()], |row| {
-                Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?))
+                Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
             })
             .optional()?;
         if let Some((place, whole_sinks)) = found
@@ -92,7 +92,7 @@ fn pick_named(books: &mut Books, request: &LeaseRequest) -> Result<Vec<i64>, Fai
             places.insert(place);
         }
     }
-    let picked = places.into_iter().map(|(_, _, blob)| blob);
+    let picked = places.into_iter().map(|(_, blob)| blob);
     Ok(picked.take(request.max_count).collect())
 }
 
@@ -143,18 +143,12 @@ fn due_groups(books: &mut Books, request: &LeaseRequest) -> Result<Vec<Group>, F
 /// Two queries, because one with `(stream, whole_sinks) > (?, ?)` would step over every blob of the group before:
 /// SQLite seeks a pair of columns with `>=` and filters.
 fn next_group(books: &Books, after: (i64, i64)) -> Result<Option<(i64, i64, Place)>, Failure> {
-    let read = |row: &Row<'_>| {
-        Ok((
-            row.get(0)?,
-            row.get(1)?,
-            (row.get(2)?, row.get(3)?, row.get(4)?),
-        ))
-    };
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, (row.get(2)?, row.get(3)?)));
     let of_stream = books
         .statement(
-            "SELECT stream, whole_sinks, expires_at, created_at, id FROM blob INDEXED BY blob_ready
+            "SELECT stream, whole_sinks, expires_hour, id FROM blob INDEXED BY blob_ready
              WHERE state = 0 AND stream = ?1 AND whole_sinks > ?2
-             ORDER BY whole_sinks, expires_at, created_at, id LIMIT 1",
+             ORDER BY whole_sinks, expires_hour, id LIMIT 1",
         )?
         .query_row(params![after.0, after.1], read)
         .optional()?;
@@ -163,9 +157,9 @@ fn next_group(books: &Books, after: (i64, i64)) -> Result<Option<(i64, i64, Plac
     }
     let of_next_stream = books
         .statement(
-            "SELECT stream, whole_sinks, expires_at, created_at, id FROM blob INDEXED BY blob_ready
+            "SELECT stream, whole_sinks, expires_hour, id FROM blob INDEXED BY blob_ready
              WHERE state = 0 AND stream > ?1
-             ORDER BY stream, whole_sinks, expires_at, created_at, id LIMIT 1",
+             ORDER BY stream, whole_sinks, expires_hour, id LIMIT 1",
         )?
         .query_row([after.0], read)
         .optional()?;
@@ -184,27 +178,42 @@ fn all_of(books: &mut Books, request: &LeaseRequest) -> Result<Option<i64>, Fail
 impl Group {
     fn next(&mut self, books: &Books, chunk: usize) -> Result<Option<Place>, Failure> {
         if self.read.is_empty() {
-            let mut statement = books.statement(
-                "SELECT expires_at, created_at, id FROM blob INDEXED BY blob_ready
-                 WHERE state = 0 AND stream = ?1 AND whole_sinks = ?2
-                   AND (expires_at, created_at, id) > (?3, ?4, ?5)
-                 ORDER BY expires_at, created_at, id LIMIT ?6",
-            )?;
-            let (expires_at, created_at, id) = self.last;
-            let limit = i64::try_from(chunk).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![
-                self.stream,
-                self.whole_sinks,
-                expires_at,
-                created_at,
-                id,
-                limit
-            ])?;
-            while let Some(row) = rows.next()? {
-                self.last = (row.get(0)?, row.get(1)?, row.get(2)?);
-                self.read.push_back(self.last);
-            }
+            self.read(books, chunk)?;
         }
         Ok(self.read.pop_front())
+    }
+
+    /// Reads on, by up to `chunk` blobs.
+    ///
+    /// Two queries, because in one with `(expires_hour, id) > (?, ?)` SQLite would seek the hour and step over all of it
+    /// that was read before.
+    fn read(&mut self, books: &Books, chunk: usize) -> Result<(), Failure> {
+        let (hour, id) = self.last;
+        let limit = |read: usize| i64::try_from(chunk - read).unwrap_or(i64::MAX);
+        let mut of_hour = books.statement(
+            "SELECT expires_hour, id FROM blob INDEXED BY blob_ready
+             WHERE state = 0 AND stream = ?1 AND whole_sinks = ?2 AND expires_hour = ?3 AND id > ?4
+             ORDER BY id LIMIT ?5",
+        )?;
+        let group = (self.stream, self.whole_sinks);
+        self.take(of_hour.query(params![group.0, group.1, hour, id, limit(0)])?)?;
+        if self.read.len() < chunk {
+            let mut later = books.statement(
+                "SELECT expires_hour, id FROM blob INDEXED BY blob_ready
+                 WHERE state = 0 AND stream = ?1 AND whole_sinks = ?2 AND expires_hour > ?3
+                 ORDER BY expires_hour, id LIMIT ?4",
+            )?;
+            let left = limit(self.read.len());
+            self.take(later.query(params![group.0, group.1, hour, left])?)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut rows: Rows<'_>) -> Result<(), Failure> {
+        while let Some(row) = rows.next()? {
+            self.last = (row.get(0)?, row.get(1)?);
+            self.read.push_back(self.last);
+        }
+        Ok(())
     }
 }

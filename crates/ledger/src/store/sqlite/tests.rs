@@ -2,6 +2,7 @@
 
 mod beside;
 mod formats;
+mod pages;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;

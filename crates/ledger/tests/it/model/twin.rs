@@ -42,9 +42,14 @@ pub(crate) fn content_id_of(number: u8) -> ContentId {
     ContentId::canonical(&format!("blob-{number}"))
 }
 
+pub(crate) fn number_of(id: &ContentId) -> u8 {
+    let number = id.as_str().strip_prefix("blob-");
+    number.and_then(|number| number.parse().ok()).unwrap()
+}
+
 pub(crate) fn seen(number: u8, seen_via: SeenVia) -> SeenBlob {
     let (tenant, content_type) = stream_of(number);
-    // No two expire together, so that the order of leasing is one only; a notification has the times wrong.
+    // Within three hours of the clock, some of them while the steps are done; a notification has the times wrong.
     let shift = if seen_via == SeenVia::Listing {
         0
     } else {
@@ -56,7 +61,7 @@ pub(crate) fn seen(number: u8, seen_via: SeenVia) -> SeenBlob {
         content_id: content_id_of(number),
         uri: format!("https://manage.office.com/{number}"),
         created_at: at(shift + i64::from(number)),
-        expires_at: at(100 + shift + i64::from(number) * 7 % 24),
+        expires_at: at(100 + shift + i64::from(number) * 7 % 24 / 8 * 3_600 + i64::from(number)),
         seen_via,
     }
 }
@@ -88,6 +93,11 @@ impl Blob {
             self.state,
             State::Delivered | State::Quarantined | State::Expired
         )
+    }
+
+    /// The hour of the clock in which it expires.
+    fn expires_hour(&self) -> i64 {
+        self.seen.expires_at.as_second() / 3_600
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
@@ -250,8 +260,9 @@ impl Twin {
             .collect()
     }
 
-    /// The numbers of the blobs to lease, in order. They are leased when each is handed over.
-    pub(crate) fn lease(&self, wanted: &Wanted, now: Timestamp) -> Vec<u8> {
+    /// Judges which blobs are leased, in their order: as many as are due or wanted, and none before one that expires in an
+    /// earlier hour. They are leased when each is handed over.
+    pub(crate) fn judge_lease(&self, leased: &[u8], wanted: &Wanted, now: Timestamp) {
         let excepted = wanted.except_tenant.map(|number| stream_of(number).0);
         let (for_sinks, only) = (&wanted.for_sinks, &wanted.only);
         let mut due: Vec<_> = self
@@ -262,13 +273,18 @@ impl Twin {
             .filter(|(_, blob)| {
                 for_sinks.is_empty() || !for_sinks.iter().all(|sink| blob.has_whole(*sink))
             })
-            .map(|(number, blob)| (blob.seen.expires_at, *number))
+            .map(|(number, blob)| (blob.expires_hour(), *number))
             .collect();
         due.sort();
-        due.into_iter()
-            .take(wanted.max_count.into())
-            .map(|(_, number)| number)
-            .collect()
+        let expected: Vec<_> = due.iter().map(|(hour, _)| *hour).collect();
+        let count = expected.len().min(wanted.max_count.into());
+        let mut hours = Vec::new();
+        for number in leased {
+            // What is leased twice is not found the second time.
+            let found = due.iter().position(|(_, other)| other == number);
+            hours.push(due.remove(found.expect("due and wanted")).0);
+        }
+        assert_eq!(hours, expected[..count]);
     }
 
     pub(crate) fn hand_over(&mut self, number: u8, lease: &Lease, until: Timestamp) {

@@ -75,7 +75,7 @@ fn a_ledger_of_a_later_program_is_refused() {
                 error,
                 Error::NewerFormat {
                     found: 1_000,
-                    known: 4
+                    known: 5
                 }
             ),
             "{error:?}"
@@ -107,7 +107,7 @@ async fn a_ledger_of_an_earlier_program_is_read_as_it_is_and_upgraded_when_opene
     ledger.count(vec![("calls".into(), 2)]).await.unwrap();
     let counters = ledger.counters("").await.unwrap();
     assert_eq!(counters, [("calls".to_owned(), 2)]);
-    assert_eq!(pragma(&ledger, "user_version").await, "Some(Integer(4))");
+    assert_eq!(pragma(&ledger, "user_version").await, "Some(Integer(5))");
     let leases = ledger.lease(&request(), now()).await.unwrap();
     assert_eq!(leases[0].content_id().as_str(), "20251009$waiting$na0018");
     let recalled = ledger.recall("registration").await.unwrap();

@@ -2,12 +2,11 @@
 //! simulation can stand in for the network, and the one place where a real client is built.
 
 mod connect;
+mod pool;
 #[cfg(test)]
 mod tests;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +15,13 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream::BoxStream};
 use http::header::{self, HeaderValue};
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
-use hyper_util::client::legacy;
 use hyper_util::client::proxy::matcher::Matcher;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use connect::Connector;
+use pool::{Arriving, Pool};
 
 /// A way to send a request. Redirects are never followed: a credential must not travel to a host nobody checked.
 #[async_trait]
@@ -41,7 +38,7 @@ pub struct Body(Inflow);
 
 enum Inflow {
     /// From a connection.
-    Network(Incoming),
+    Network(Arriving),
     /// From anywhere else.
     Stream(BoxStream<'static, Result<Bytes, Error>>),
 }
@@ -70,8 +67,7 @@ impl Body {
             Inflow::Stream(stream) => return stream.next().await.transpose(),
         };
         loop {
-            let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
-            let frame = timeout(READ_TIMEOUT, frame).await;
+            let frame = timeout(READ_TIMEOUT, body.frame()).await;
             let Some(frame) = frame.map_err(|_elapsed| Error::TimedOut)? else {
                 return Ok(None);
             };
@@ -126,14 +122,6 @@ pub enum Error {
 
 /// How long a reply may stand still. Not a limit on the whole of it: a large blob on a slow line takes its time.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Idle connections kept per host: as many as `fetch.max_concurrent` may be. With fewer, those above it would be closed
-/// between two requests, and each blob of theirs would cost a handshake.
-const MAX_IDLE_PER_HOST: usize = 256;
-/// For how long they are kept.
-const IDLE: Duration = Duration::from_secs(90);
-/// What a connection reads at a time, at most. Its buffer grows to that with its first long reply and stays, also while the
-/// connection waits for the next: with the library's own bound 64 connections held 26 MiB that nobody counted.
-const MAX_READ_BYTES: usize = 32 * 1024;
 /// Who asks.
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("o365-collector/", env!("CARGO_PKG_VERSION")));
@@ -160,13 +148,19 @@ pub fn verified(protocol: &[u8], extra_roots: Option<&[u8]>) -> Result<ClientCon
 ///
 /// Built on hyper and not on `reqwest`: that reads each address four times over and passes each request through layers for
 /// redirects and retries, which takes half of the time that a request for a small blob takes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     /// For `https`. Through the proxy that the environment names, where there is one.
-    outside: legacy::Client<Connector, Full<Bytes>>,
+    outside: Arc<Pool>,
     /// For plain `http`, which is only ever spoken to this machine itself and to a managed identity's endpoint beside
     /// it: through no proxy, as that would be told the endpoint's secret, and could not reach it.
-    beside: legacy::Client<Connector, Full<Bytes>>,
+    beside: Arc<Pool>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client(..)")
+    }
 }
 
 impl Client {
@@ -177,23 +171,14 @@ impl Client {
     pub fn build(extra_roots: Option<&[u8]>) -> Result<Self, BuildError> {
         let tls = Arc::new(connect::tls(extra_roots)?);
         Ok(Self {
-            outside: client(&tls, Some(Matcher::from_env())),
-            beside: client(&tls, None),
+            outside: pool(&tls, Some(Matcher::from_env())),
+            beside: pool(&tls, None),
         })
     }
 }
 
-fn client(
-    tls: &Arc<ClientConfig>,
-    proxies: Option<Matcher>,
-) -> legacy::Client<Connector, Full<Bytes>> {
-    legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-        .http1_max_buf_size(MAX_READ_BYTES)
-        .build(Connector::new(Arc::clone(tls), proxies))
+fn pool(tls: &Arc<ClientConfig>, proxies: Option<Matcher>) -> Arc<Pool> {
+    Pool::new(Connector::new(Arc::clone(tls), proxies))
 }
 
 /// Why no client could be built.
@@ -226,7 +211,7 @@ pub enum BuildError {
 #[async_trait]
 impl Transport for Client {
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Body>, Error> {
-        let client = match request.uri().scheme_str() {
+        let pool = match request.uri().scheme_str() {
             Some("http") => &self.beside,
             _ => &self.outside,
         };
@@ -234,10 +219,10 @@ impl Transport for Client {
         head.headers.entry(header::USER_AGENT).or_insert(AGENT);
         let anything = HeaderValue::from_static("*/*");
         head.headers.entry(header::ACCEPT).or_insert(anything);
-        let sending = client.request(http::Request::from_parts(head, Full::new(body)));
+        let sending = pool.send(http::Request::from_parts(head, Full::new(body)));
         let reply = timeout(READ_TIMEOUT, sending).await;
         let reply = reply.map_err(|_elapsed| Error::TimedOut)?;
-        let reply = reply.map_err(|error| describe(&error))?;
+        let reply = reply.map_err(|error| describe(&*error))?;
         Ok(reply.map(|body| Body(Inflow::Network(body))))
     }
 }

@@ -31,7 +31,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNCONFIRMED: Duration = Duration::from_secs(30);
 
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection took too long.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! The real client against a socket of the test's: what goes out, what comes in, and how it fails.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -100,8 +102,8 @@ async fn what_is_outside_is_reached_through_a_proxy_that_is_told_its_host_and_no
     let proxies = Matcher::builder().https(format!("http://me:pass@{address}"));
     let tls = Arc::new(connect::tls(None).unwrap());
     let client = Client {
-        outside: client(&tls, Some(proxies.build())),
-        beside: client(&tls, None),
+        outside: pool(&tls, Some(proxies.build())),
+        beside: pool(&tls, None),
     };
     let (end, ended) = tokio::sync::oneshot::channel();
     let refusal = ["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"];
@@ -127,4 +129,154 @@ async fn what_is_outside_is_reached_through_a_proxy_that_is_told_its_host_and_no
         panic!("{failed:?}")
     };
     assert!(what.contains("proxy authorization required"), "{what}");
+}
+
+/// A host that answers each request of a connection with the next of these replies, and says how many connections it took.
+/// After the last it ends the connection; at an empty one it neither reads nor writes any more.
+async fn host(replies: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let connections = Arc::clone(&count);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            connections.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                for reply in replies {
+                    if reply.is_empty() {
+                        std::future::pending::<()>().await;
+                    }
+                    let mut asked = Vec::new();
+                    while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
+                        if stream.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    stream.write_all(reply.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, count)
+}
+
+const THREE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+const NOTHING: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc";
+
+#[tokio::test]
+async fn a_connection_is_used_again_when_its_reply_was_read_or_has_no_body() {
+    let (address, connections) = host(&[THREE, CHUNKED, NOTHING, THREE, THREE]).await;
+    let client = network();
+    let ask = async || {
+        client
+            .send(get(format!("http://{address}/")))
+            .await
+            .unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(ask().await.into_body().collect(3).await.unwrap(), "abc");
+    }
+    drop(ask().await);
+    // Also by a client that is another's clone, and when the end is not asked for.
+    let mut body = ask().await.into_body();
+    assert_eq!(body.chunk().await.unwrap().as_deref(), Some(&b"abc"[..]));
+    let reply = client.clone().send(get(format!("http://{address}/"))).await;
+    assert_eq!(reply.unwrap().into_body().collect(3).await.unwrap(), "abc");
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    drop(body);
+    // The host has ended it now, which nobody is told of.
+    assert_eq!(ask().await.into_body().collect(3).await.unwrap(), "abc");
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_connection_whose_reply_was_not_read_to_its_end_is_used_by_nobody() {
+    let (address, connections) = host(&[HALF, THREE]).await;
+    let client = network();
+    let ask = async || {
+        client
+            .send(get(format!("http://{address}/")))
+            .await
+            .unwrap()
+    };
+    for asked in 1..4 {
+        let mut body = ask().await.into_body();
+        assert_eq!(body.chunk().await.unwrap().as_deref(), Some(&b"abc"[..]));
+        assert_eq!(connections.load(Ordering::Relaxed), asked);
+    }
+}
+
+#[tokio::test]
+async fn two_requests_at_once_have_a_connection_each_and_both_are_kept() {
+    let (address, connections) = host(&[THREE; 8]).await;
+    let client = network();
+    let ask = async || {
+        let reply = client
+            .send(get(format!("http://{address}/")))
+            .await
+            .unwrap();
+        reply.into_body().collect(3).await.unwrap()
+    };
+    for _ in 0..3 {
+        tokio::join!(ask(), ask());
+        assert_eq!(connections.load(Ordering::Relaxed), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_idle_for_long_is_not_used() {
+    let (address, connections) = host(&[THREE; 8]).await;
+    let client = network();
+    let ask = async || {
+        let reply = client
+            .send(get(format!("http://{address}/")))
+            .await
+            .unwrap();
+        reply.into_body().collect(3).await.unwrap()
+    };
+    ask().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(89)).await;
+    tokio::time::resume();
+    ask().await;
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(90)).await;
+    tokio::time::resume();
+    ask().await;
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+    // And none is kept that nobody may use.
+    assert_eq!(client.beside.idle_count(), 1);
+}
+
+#[tokio::test]
+async fn a_reply_that_breaks_off_is_told_and_not_asked_for_again() {
+    let (address, connections) = host(&[THREE, "HTTP/1.1 200 OK\r\n"]).await;
+    let client = network();
+    let ask = async || client.send(get(format!("http://{address}/"))).await;
+    let body = ask().await.unwrap().into_body();
+    assert_eq!(body.collect(3).await.unwrap(), "abc");
+    let failed = ask().await;
+    assert!(
+        matches!(failed, Err(Error::Connection { .. })),
+        "{failed:?}"
+    );
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_answers_before_it_has_read_all_keeps_no_later_request_waiting() {
+    let (address, connections) = host(&[THREE, ""]).await;
+    let client = network();
+    let long = http::Request::post(format!("http://{address}/"));
+    let long = long.body(Bytes::from(vec![b'x'; 64 << 20])).unwrap();
+    let reply = client.send(long).await.unwrap();
+    assert_eq!(reply.into_body().collect(3).await.unwrap(), "abc");
+    let reply = client.send(get(format!("http://{address}/")));
+    let reply = timeout(Duration::from_secs(5), reply).await.unwrap();
+    assert_eq!(reply.unwrap().into_body().collect(3).await.unwrap(), "abc");
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
 }

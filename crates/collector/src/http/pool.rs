@@ -1,0 +1,212 @@
+//! Connections that are used again.
+//!
+//! On hyper's connections and not on its ready-made client: that starts another task after each reply, to wait until the
+//! connection is free, which costs a few hundredths of all that a small blob takes.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::client::conn::http1;
+use tokio::time::{Instant, timeout};
+use tower::Service;
+
+use super::connect::{AnyError, Connector};
+
+/// Idle connections kept per host: as many as `fetch.max_concurrent` may be. With fewer, those above it would be closed
+/// between two requests, and each blob of theirs would cost a handshake.
+const MAX_IDLE_PER_HOST: usize = 256;
+/// For how long they are kept.
+const IDLE: Duration = Duration::from_secs(90);
+/// How long a connection may take to be free once its reply is there. Its task needs a moment; one whose host answered
+/// before it had read the request may take for ever.
+const FREE_WITHIN: Duration = Duration::from_millis(50);
+/// What a connection reads at a time, at most. Its buffer grows to that with its first long reply and stays, also while the
+/// connection waits for the next: with the library's own bound 64 connections held 26 MiB that nobody counted.
+const MAX_READ_BYTES: usize = 32 * 1024;
+
+type Sent = Full<Bytes>;
+
+/// A host, as connections tell them apart.
+type Place = (Scheme, Authority);
+
+/// Connections of one way to the network.
+pub(super) struct Pool {
+    connector: Connector,
+    idle: Mutex<HashMap<Place, VecDeque<Idle>>>,
+}
+
+/// A connection that nobody uses, and since when. The longest idle is in front.
+struct Idle {
+    requests: http1::SendRequest<Sent>,
+    since: Instant,
+}
+
+/// A reply's body, still arriving, with its connection.
+pub(super) struct Arriving {
+    body: Incoming,
+    /// Until the body has ended.
+    requests: Option<http1::SendRequest<Sent>>,
+    place: Place,
+    pool: Arc<Pool>,
+}
+
+impl Arriving {
+    /// What comes next; nothing at the end.
+    pub(super) async fn frame(&mut self) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        let frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await;
+        // How long it is, is not always known before its end.
+        if frame.is_none() || self.body.is_end_stream() {
+            self.give_back();
+        }
+        frame
+    }
+
+    /// Lets others use the connection, as there is nothing more to read for this reply. Without that it closes with the body.
+    fn give_back(&mut self) {
+        if let Some(requests) = self.requests.take() {
+            self.pool.put(&self.place, requests);
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector) -> Arc<Self> {
+        let idle = Mutex::default();
+        Arc::new(Self { connector, idle })
+    }
+
+    /// Sends a request, on a connection that is there or a new one; returns with the reply's head. A connection that its host
+    /// closed before the request was on its way is passed over.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Sent>,
+    ) -> Result<Response<Arriving>, AnyError> {
+        let place = place_of(request.uri()).ok_or("the address has no host")?;
+        let uri = std::mem::take(request.uri_mut());
+        request
+            .headers_mut()
+            .entry(header::HOST)
+            .or_insert(host_of(&place)?);
+        *request.uri_mut() = path_of(&uri);
+        loop {
+            let idle = self.take(&place).await;
+            let is_used = idle.is_some();
+            let mut requests = match idle {
+                Some(requests) => requests,
+                None => self.connect(uri.clone()).await?,
+            };
+            match requests.try_send_request(request).await {
+                Ok(reply) => {
+                    return Ok(reply.map(|body| {
+                        let mut arriving = Arriving {
+                            body,
+                            requests: Some(requests),
+                            place,
+                            pool: Arc::clone(self),
+                        };
+                        if arriving.body.is_end_stream() {
+                            arriving.give_back();
+                        }
+                        arriving
+                    }));
+                }
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) if is_used => request = unsent,
+                    _ => return Err(failed.into_error().into()),
+                },
+            }
+        }
+    }
+
+    async fn connect(&self, uri: Uri) -> Result<http1::SendRequest<Sent>, AnyError> {
+        let stream = self.connector.clone().call(uri).await?;
+        let (requests, wire) = http1::Builder::new()
+            .max_buf_size(MAX_READ_BYTES)
+            .handshake(stream)
+            .await?;
+        tokio::spawn(async move {
+            // What ended it is told to whoever waits for the reply.
+            let _told = wire.await;
+        });
+        Ok(requests)
+    }
+
+    /// The connection that was used last, of those that are still good.
+    async fn take(&self, place: &Place) -> Option<http1::SendRequest<Sent>> {
+        loop {
+            let idle = self.lock().get_mut(place)?.pop_back()?;
+            let mut requests = idle.requests;
+            if idle.since.elapsed() >= IDLE {
+                continue;
+            }
+            let is_free = requests.is_ready()
+                || timeout(FREE_WITHIN, requests.ready())
+                    .await
+                    .is_ok_and(|free| free.is_ok());
+            if is_free {
+                return Some(requests);
+            }
+        }
+    }
+
+    /// Keeps the connection, and closes those that were idle for too long, of all hosts.
+    fn put(&self, place: &Place, requests: http1::SendRequest<Sent>) {
+        let since = Instant::now();
+        let mut closing = Vec::new();
+        let mut idle = self.lock();
+        idle.retain(|_, idle| {
+            while idle
+                .front()
+                .is_some_and(|idle| idle.since.elapsed() >= IDLE)
+            {
+                closing.extend(idle.pop_front());
+            }
+            !idle.is_empty()
+        });
+        let of_place = idle.entry(place.clone()).or_default();
+        if of_place.len() < MAX_IDLE_PER_HOST {
+            of_place.push_back(Idle { requests, since });
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_count(&self) -> usize {
+        self.lock().values().map(VecDeque::len).sum()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Place, VecDeque<Idle>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn place_of(uri: &Uri) -> Option<Place> {
+    Some((uri.scheme()?.clone(), uri.authority()?.clone()))
+}
+
+/// The host for its header: with the port, unless that goes without saying, and without a user.
+fn host_of((scheme, authority): &Place) -> Result<HeaderValue, AnyError> {
+    let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };
+    let text = match authority.port_u16() {
+        Some(port) if port != usual => format!("{}:{port}", authority.host()),
+        _ => authority.host().to_owned(),
+    };
+    Ok(HeaderValue::try_from(text)?)
+}
+
+/// The part of the address that stands in a request.
+fn path_of(uri: &Uri) -> Uri {
+    match uri.path_and_query() {
+        Some(path) if path.as_str().starts_with('/') => Uri::from(path.clone()),
+        Some(path) => format!("/{path}").parse().unwrap_or_default(),
+        None => Uri::from(PathAndQuery::from_static("/")),
+    }
+}

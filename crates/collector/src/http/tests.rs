@@ -209,19 +209,18 @@ async fn a_connection_whose_reply_was_not_read_to_its_end_is_used_by_nobody() {
     }
 }
 
+/// Asks once, and reads the reply.
+async fn ask(client: &Client, address: SocketAddr) -> Bytes {
+    let reply = client.send(get(format!("http://{address}/"))).await;
+    reply.unwrap().into_body().collect(3).await.unwrap()
+}
+
 #[tokio::test]
 async fn two_requests_at_once_have_a_connection_each_and_both_are_kept() {
     let (address, connections) = host(&[THREE; 8]).await;
     let client = network();
-    let ask = async || {
-        let reply = client
-            .send(get(format!("http://{address}/")))
-            .await
-            .unwrap();
-        reply.into_body().collect(3).await.unwrap()
-    };
     for _ in 0..3 {
-        tokio::join!(ask(), ask());
+        tokio::join!(ask(&client, address), ask(&client, address));
         assert_eq!(connections.load(Ordering::Relaxed), 2);
     }
 }
@@ -230,23 +229,16 @@ async fn two_requests_at_once_have_a_connection_each_and_both_are_kept() {
 async fn a_connection_that_was_idle_for_long_is_not_used() {
     let (address, connections) = host(&[THREE; 8]).await;
     let client = network();
-    let ask = async || {
-        let reply = client
-            .send(get(format!("http://{address}/")))
-            .await
-            .unwrap();
-        reply.into_body().collect(3).await.unwrap()
-    };
-    ask().await;
+    ask(&client, address).await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(89)).await;
     tokio::time::resume();
-    ask().await;
+    ask(&client, address).await;
     assert_eq!(connections.load(Ordering::Relaxed), 1);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(90)).await;
     tokio::time::resume();
-    ask().await;
+    ask(&client, address).await;
     assert_eq!(connections.load(Ordering::Relaxed), 2);
     // And none is kept that nobody may use.
     assert_eq!(client.beside.idle_count(), 1);

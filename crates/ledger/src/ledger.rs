@@ -124,10 +124,10 @@ pub trait Ledger: Send + Sync {
         content_type: ContentType,
     ) -> Result<Vec<ListedStretch>, Error>;
 
-    /// Takes blobs that are pending and due, nearest expiry first, until `now` plus the wanted duration. To the hour: which
-    /// of those that expire within one hour of the clock goes first is for the backend to say. Counts the
-    /// attempt before the work begins, so that a blob which kills its worker is seen to do so. A blob past its
-    /// expiry is leased as well: only Microsoft's answer tells that it is gone.
+    /// Takes blobs that are pending and due, until `now` plus the wanted duration. What expires in an earlier hour of the clock
+    /// goes first; which of those of the same hour does is for the backend to say. Counts the attempt before the work
+    /// begins, so that a blob which kills its worker is seen to do so. A blob past its expiry is leased as well: only
+    /// Microsoft's answer tells that it is gone.
     ///
     /// # Errors
     /// Only those of the backend.

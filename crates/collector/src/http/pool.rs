@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming};
@@ -36,12 +36,12 @@ const MAX_READ_BYTES: usize = 32 * 1024;
 type Sent = Full<Bytes>;
 
 /// A host, as connections tell them apart.
-type Place = (Scheme, Authority);
+type Host = (Scheme, Authority);
 
 /// Connections of one way to the network.
 pub(super) struct Pool {
     connector: Connector,
-    idle: Mutex<HashMap<Place, VecDeque<Idle>>>,
+    idle: Mutex<HashMap<Host, VecDeque<Idle>>>,
 }
 
 /// A connection that nobody uses, and since when. The longest idle is in front.
@@ -55,7 +55,7 @@ pub(super) struct Arriving {
     body: Incoming,
     /// Until the body has ended.
     requests: Option<http1::SendRequest<Sent>>,
-    place: Place,
+    host: Host,
     pool: Arc<Pool>,
 }
 
@@ -73,7 +73,7 @@ impl Arriving {
     /// Lets others use the connection, as there is nothing more to read for this reply. Without that it closes with the body.
     fn give_back(&mut self) {
         if let Some(requests) = self.requests.take() {
-            self.pool.put(&self.place, requests);
+            self.pool.put(&self.host, requests);
         }
     }
 }
@@ -90,15 +90,15 @@ impl Pool {
         self: &Arc<Self>,
         mut request: Request<Sent>,
     ) -> Result<Response<Arriving>, AnyError> {
-        let place = place_of(request.uri()).ok_or("the address has no host")?;
+        let host = host_of(request.uri()).ok_or("the address has no host")?;
         let uri = std::mem::take(request.uri_mut());
         request
             .headers_mut()
             .entry(header::HOST)
-            .or_insert(host_of(&place)?);
-        *request.uri_mut() = path_of(&uri);
+            .or_insert(header_of(&host)?);
+        *request.uri_mut() = path_of(&uri)?;
         loop {
-            let idle = self.take(&place).await;
+            let idle = self.take(&host).await;
             let is_used = idle.is_some();
             let mut requests = match idle {
                 Some(requests) => requests,
@@ -110,7 +110,7 @@ impl Pool {
                         let mut arriving = Arriving {
                             body,
                             requests: Some(requests),
-                            place,
+                            host,
                             pool: Arc::clone(self),
                         };
                         if arriving.body.is_end_stream() {
@@ -141,9 +141,9 @@ impl Pool {
     }
 
     /// The connection that was used last, of those that are still good.
-    async fn take(&self, place: &Place) -> Option<http1::SendRequest<Sent>> {
+    async fn take(&self, host: &Host) -> Option<http1::SendRequest<Sent>> {
         loop {
-            let idle = self.lock().get_mut(place)?.pop_back()?;
+            let idle = self.lock().get_mut(host)?.pop_back()?;
             let mut requests = idle.requests;
             if idle.since.elapsed() >= IDLE {
                 continue;
@@ -159,8 +159,9 @@ impl Pool {
     }
 
     /// Keeps the connection, and closes those that were idle for too long, of all hosts.
-    fn put(&self, place: &Place, requests: http1::SendRequest<Sent>) {
+    fn put(&self, host: &Host, requests: http1::SendRequest<Sent>) {
         let since = Instant::now();
+        // They close behind the lock, as what was declared last is dropped first.
         let mut closing = Vec::new();
         let mut idle = self.lock();
         idle.retain(|_, idle| {
@@ -172,9 +173,9 @@ impl Pool {
             }
             !idle.is_empty()
         });
-        let of_place = idle.entry(place.clone()).or_default();
-        if of_place.len() < MAX_IDLE_PER_HOST {
-            of_place.push_back(Idle { requests, since });
+        let of_host = idle.entry(host.clone()).or_default();
+        if of_host.len() < MAX_IDLE_PER_HOST {
+            of_host.push_back(Idle { requests, since });
         }
     }
 
@@ -183,17 +184,17 @@ impl Pool {
         self.lock().values().map(VecDeque::len).sum()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Place, VecDeque<Idle>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Host, VecDeque<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn place_of(uri: &Uri) -> Option<Place> {
+fn host_of(uri: &Uri) -> Option<Host> {
     Some((uri.scheme()?.clone(), uri.authority()?.clone()))
 }
 
 /// The host for its header: with the port, unless that goes without saying, and without a user.
-fn host_of((scheme, authority): &Place) -> Result<HeaderValue, AnyError> {
+fn header_of((scheme, authority): &Host) -> Result<HeaderValue, AnyError> {
     let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };
     let text = match authority.port_u16() {
         Some(port) if port != usual => format!("{}:{port}", authority.host()),
@@ -203,10 +204,10 @@ fn host_of((scheme, authority): &Place) -> Result<HeaderValue, AnyError> {
 }
 
 /// The part of the address that stands in a request.
-fn path_of(uri: &Uri) -> Uri {
+fn path_of(uri: &Uri) -> Result<Uri, AnyError> {
     match uri.path_and_query() {
-        Some(path) if path.as_str().starts_with('/') => Uri::from(path.clone()),
-        Some(path) => format!("/{path}").parse().unwrap_or_default(),
-        None => Uri::from(PathAndQuery::from_static("/")),
+        Some(path) if path.as_str().starts_with('/') => Ok(path.clone().into()),
+        Some(path) => Ok(format!("/{path}").parse()?),
+        None => Ok(Uri::from_static("/")),
     }
 }

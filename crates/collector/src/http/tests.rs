@@ -166,29 +166,38 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\
 const NOTHING: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc";
 
+/// Asks once; the reply's body.
+async fn reply(client: &Client, address: SocketAddr) -> Body {
+    let reply = client.send(get(format!("http://{address}/"))).await;
+    reply.unwrap().into_body()
+}
+
 #[tokio::test]
 async fn a_connection_is_used_again_when_its_reply_was_read_or_has_no_body() {
     let (address, connections) = host(&[THREE, CHUNKED, NOTHING, THREE, THREE]).await;
     let client = network();
-    let ask = async || {
-        client
-            .send(get(format!("http://{address}/")))
-            .await
-            .unwrap()
-    };
     for _ in 0..2 {
-        assert_eq!(ask().await.into_body().collect(3).await.unwrap(), "abc");
+        assert_eq!(
+            reply(&client, address).await.collect(3).await.unwrap(),
+            "abc"
+        );
     }
-    drop(ask().await);
+    drop(reply(&client, address).await);
     // Also by a client that is another's clone, and when the end is not asked for.
-    let mut body = ask().await.into_body();
+    let mut body = reply(&client, address).await;
     assert_eq!(body.chunk().await.unwrap().as_deref(), Some(&b"abc"[..]));
-    let reply = client.clone().send(get(format!("http://{address}/"))).await;
-    assert_eq!(reply.unwrap().into_body().collect(3).await.unwrap(), "abc");
+    let other = client.clone();
+    assert_eq!(
+        reply(&other, address).await.collect(3).await.unwrap(),
+        "abc"
+    );
     assert_eq!(connections.load(Ordering::Relaxed), 1);
     drop(body);
     // The host has ended it now, which nobody is told of.
-    assert_eq!(ask().await.into_body().collect(3).await.unwrap(), "abc");
+    assert_eq!(
+        reply(&client, address).await.collect(3).await.unwrap(),
+        "abc"
+    );
     assert_eq!(connections.load(Ordering::Relaxed), 2);
 }
 
@@ -196,14 +205,8 @@ async fn a_connection_is_used_again_when_its_reply_was_read_or_has_no_body() {
 async fn a_connection_whose_reply_was_not_read_to_its_end_is_used_by_nobody() {
     let (address, connections) = host(&[HALF, THREE]).await;
     let client = network();
-    let ask = async || {
-        client
-            .send(get(format!("http://{address}/")))
-            .await
-            .unwrap()
-    };
     for asked in 1..4 {
-        let mut body = ask().await.into_body();
+        let mut body = reply(&client, address).await;
         assert_eq!(body.chunk().await.unwrap().as_deref(), Some(&b"abc"[..]));
         assert_eq!(connections.load(Ordering::Relaxed), asked);
     }
@@ -211,8 +214,7 @@ async fn a_connection_whose_reply_was_not_read_to_its_end_is_used_by_nobody() {
 
 /// Asks once, and reads the reply.
 async fn ask(client: &Client, address: SocketAddr) -> Bytes {
-    let reply = client.send(get(format!("http://{address}/"))).await;
-    reply.unwrap().into_body().collect(3).await.unwrap()
+    reply(client, address).await.collect(3).await.unwrap()
 }
 
 #[tokio::test]

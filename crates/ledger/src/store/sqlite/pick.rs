@@ -195,8 +195,8 @@ impl Group {
              WHERE state = 0 AND stream = ?1 AND whole_sinks = ?2 AND expires_hour = ?3 AND id > ?4
              ORDER BY id LIMIT ?5",
         )?;
-        let group = (self.stream, self.whole_sinks);
-        self.take(of_hour.query(params![group.0, group.1, hour, id, limit(0)])?)?;
+        let (stream, sinks) = (self.stream, self.whole_sinks);
+        self.take(of_hour.query(params![stream, sinks, hour, id, limit(0)])?)?;
         if self.read.len() < chunk {
             let mut later = books.statement(
                 "SELECT expires_hour, id FROM blob INDEXED BY blob_ready
@@ -204,7 +204,7 @@ impl Group {
                  ORDER BY expires_hour, id LIMIT ?4",
             )?;
             let left = limit(self.read.len());
-            self.take(later.query(params![group.0, group.1, hour, left])?)?;
+            self.take(later.query(params![stream, sinks, hour, left])?)?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! How much of the file a step writes.
 
+use std::collections::HashSet;
+
 use activity_api::ContentType;
 use jiff::SignedDuration;
 
@@ -39,13 +41,15 @@ async fn a_lease_writes_few_pages_however_blobs_expire() {
         ..request()
     };
     let hour = |lease: &Lease| lease.expires_at().as_second() / 3_600;
-    let mut hours = Vec::new();
+    let (mut hours, mut names) = (Vec::new(), HashSet::new());
     for _ in 0..12 {
         let leases = ledger.lease(&some, now()).await.unwrap();
         assert_eq!(leases.len(), 256);
         hours.extend(leases.iter().map(hour));
+        names.extend(leases.iter().map(Lease::name));
     }
     assert!(hours.is_sorted());
+    assert_eq!(names.len(), hours.len(), "each is leased once");
     // A page of the log is 4,096 bytes and a head. A page for each blob would make 3,072 of them.
     let pages = (log_bytes() - before) / 4_120;
     assert!((1..900).contains(&pages), "{pages}");

@@ -5,6 +5,7 @@
 //! (`writer`): the sync to disk is what a commit costs, and many operations share one. A third, once there is enough of it,
 //! folds the log back into the file (`folding`).
 
+mod address;
 mod beside;
 mod books;
 mod compact;

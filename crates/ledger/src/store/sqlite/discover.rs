@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::store::DAY;
 use crate::{BlobName, SeenBlob, SeenVia};
 
+use super::address::fold;
 use super::books::Books;
 use super::failure::{Failure, stored};
 
@@ -32,10 +33,11 @@ pub(super) fn note_new(
         if blob.expires_at <= now && is_forgotten(books, stream, blob)? {
             continue;
         }
+        let uri = fold(&blob.uri, blob.tenant, &blob.content_id);
         let inserted = insert.execute(params![
             stream,
             blob.content_id.as_str(),
-            blob.uri,
+            uri,
             via,
             stored(blob.created_at),
             stored(blob.expires_at),
@@ -52,7 +54,7 @@ pub(super) fn note_new(
                 .execute(params![
                     stream,
                     blob.content_id.as_str(),
-                    blob.uri,
+                    uri,
                     stored(blob.created_at),
                     stored(blob.expires_at)
                 ])?;

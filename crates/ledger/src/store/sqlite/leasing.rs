@@ -8,6 +8,7 @@ use rusqlite::{Row, params};
 
 use crate::{AcknowledgedPart, Error, Lease, LeaseKey, LeaseRequest, PartKey, SinkName};
 
+use super::address::unfold;
 use super::books::{Books, Sink};
 use super::failure::{Failure, count, instant, stored};
 use super::pick::pick_due;
@@ -59,6 +60,8 @@ fn leased(
     let &(tenant, content_type) = names
         .get(&row.get(0)?)
         .ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let content_id = ContentId::canonical(row.get_ref(1)?.as_str()?);
+    let uri = unfold(row.get_ref(2)?.as_str()?, tenant, &content_id);
     Ok(Lease {
         key: LeaseKey {
             tenant,
@@ -67,8 +70,8 @@ fn leased(
         },
         tenant,
         content_type,
-        content_id: ContentId::canonical(row.get_ref(1)?.as_str()?),
-        uri: row.get(2)?,
+        content_id,
+        uri,
         created_at: instant(row.get(3)?)?,
         expires_at: instant(row.get(4)?)?,
         attempts: row.get(5)?,

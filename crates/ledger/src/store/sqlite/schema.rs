@@ -11,7 +11,7 @@ const APPLICATION_ID: i64 = 0x4F33_3635;
 
 /// One step per format, each leading from the one before. A step that has been released is never edited, because
 /// files made by it exist.
-const STEPS: [&str; 5] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5];
+const STEPS: [&str; 6] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6];
 
 /// - `blob.state` is 0 when the blob may be leased at once, 1 when it is somebody's until `due_at`, 2 when it is nobody's
 ///   until `due_at`, 3 delivered, 4 quarantined, 5 expired. Below 3 it is unsettled. Queries spell the numbers out, as
@@ -226,6 +226,12 @@ const FORMAT_5: &str = "
 ALTER TABLE blob ADD COLUMN expires_hour INTEGER GENERATED ALWAYS AS (expires_at / 3600000) VIRTUAL;
 DROP INDEX blob_ready;
 CREATE INDEX blob_ready ON blob (stream, whole_sinks, expires_hour, id, expires_at, created_at) WHERE state = 0;
+";
+
+/// `blob.uri` is what [`address`](super::address) makes of it. One that was kept as it is reads the same, unless it has
+/// the beginning of a mark.
+const FORMAT_6: &str = "
+UPDATE blob SET uri = replace(uri, '{', '{{') WHERE instr(uri, '{') > 0;
 ";
 
 /// Brings the file to the current format.

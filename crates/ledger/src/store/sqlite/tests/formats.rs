@@ -75,7 +75,7 @@ fn a_ledger_of_a_later_program_is_refused() {
                 error,
                 Error::NewerFormat {
                     found: 1_000,
-                    known: 5
+                    known: 6
                 }
             ),
             "{error:?}"
@@ -107,7 +107,7 @@ async fn a_ledger_of_an_earlier_program_is_read_as_it_is_and_upgraded_when_opene
     ledger.count(vec![("calls".into(), 2)]).await.unwrap();
     let counters = ledger.counters("").await.unwrap();
     assert_eq!(counters, [("calls".to_owned(), 2)]);
-    assert_eq!(pragma(&ledger, "user_version").await, "Some(Integer(5))");
+    assert_eq!(pragma(&ledger, "user_version").await, "Some(Integer(6))");
     let leases = ledger.lease(&request(), now()).await.unwrap();
     assert_eq!(leases[0].content_id().as_str(), "20251009$waiting$na0018");
     let recalled = ledger.recall("registration").await.unwrap();
@@ -195,4 +195,30 @@ async fn what_an_earlier_program_listed_and_set_aside_is_there_after_the_upgrade
         .unwrap();
     let last = ledger.quarantined(8, 10).await.unwrap();
     assert_eq!(last[0].id, 9);
+}
+
+/// A ledger of before addresses were kept with marks in them.
+#[tokio::test]
+async fn an_address_that_an_earlier_program_kept_whole_is_read_as_it_was() {
+    let (_directory, path) = place();
+    let ledger = SqliteLedger::open(&path).unwrap();
+    let blobs = vec![super::blob(1), super::blob(2)];
+    ledger.note_seen(blobs, now()).await.unwrap();
+    drop(ledger);
+    let whole = [
+        "https://manage.office.com/1?a={t}&b={id}",
+        "https://manage.office.com/2",
+    ];
+    let old = Connection::open(&path).unwrap();
+    for (id, uri) in (1..).zip(whole) {
+        let changed = old.execute("UPDATE blob SET uri = ?2 WHERE id = ?1", (id, uri));
+        assert_eq!(changed.unwrap(), 1);
+    }
+    old.pragma_update(None, "user_version", 5).unwrap();
+    drop(old);
+
+    let ledger = SqliteLedger::open(&path).unwrap();
+    let leases = ledger.lease(&request(), now()).await.unwrap();
+    let uris: Vec<_> = leases.iter().map(crate::Lease::uri).collect();
+    assert_eq!(uris, whole);
 }

@@ -212,8 +212,12 @@ pub enum BuildError {
 impl Transport for Client {
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Body>, Error> {
         let pool = match request.uri().scheme_str() {
+            Some("https") => &self.outside,
             Some("http") => &self.beside,
-            _ => &self.outside,
+            _ => {
+                let what = "the address is neither of `https` nor of `http`".to_owned();
+                return Err(Error::Connection { what });
+            }
         };
         let (mut head, body) = request.into_parts();
         head.headers.entry(header::USER_AGENT).or_insert(AGENT);

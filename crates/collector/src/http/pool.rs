@@ -35,13 +35,11 @@ const MAX_READ_BYTES: usize = 32 * 1024;
 
 type Sent = Full<Bytes>;
 
-/// A host, as connections tell them apart.
-type Host = (Scheme, Authority);
-
-/// Connections of one way to the network.
+/// Connections of one way to the network, all with TLS or all without.
 pub(super) struct Pool {
     connector: Connector,
-    idle: Mutex<HashMap<Host, VecDeque<Idle>>>,
+    /// By host and port, as addresses write them.
+    idle: Mutex<HashMap<Box<str>, VecDeque<Idle>>>,
 }
 
 /// A connection that nobody uses, and since when. The longest idle is in front.
@@ -55,7 +53,7 @@ pub(super) struct Arriving {
     body: Incoming,
     /// Until the body has ended.
     requests: Option<http1::SendRequest<Sent>>,
-    host: Host,
+    host: Authority,
     pool: Arc<Pool>,
 }
 
@@ -90,12 +88,13 @@ impl Pool {
         self: &Arc<Self>,
         mut request: Request<Sent>,
     ) -> Result<Response<Arriving>, AnyError> {
-        let host = host_of(request.uri()).ok_or("the address has no host")?;
+        let host = request.uri().authority().cloned();
+        let host = host.ok_or("the address has no host")?;
         let uri = std::mem::take(request.uri_mut());
         request
             .headers_mut()
             .entry(header::HOST)
-            .or_insert(header_of(&host)?);
+            .or_insert(header_of(&host, &uri)?);
         *request.uri_mut() = path_of(&uri)?;
         loop {
             let idle = self.take(&host).await;
@@ -141,9 +140,9 @@ impl Pool {
     }
 
     /// The connection that was used last, of those that are still good.
-    async fn take(&self, host: &Host) -> Option<http1::SendRequest<Sent>> {
+    async fn take(&self, host: &Authority) -> Option<http1::SendRequest<Sent>> {
         loop {
-            let idle = self.lock().get_mut(host)?.pop_back()?;
+            let idle = self.lock().get_mut(host.as_str())?.pop_back()?;
             let mut requests = idle.requests;
             if idle.since.elapsed() >= IDLE {
                 continue;
@@ -159,7 +158,7 @@ impl Pool {
     }
 
     /// Keeps the connection, and closes those that were idle for too long, of all hosts.
-    fn put(&self, host: &Host, requests: http1::SendRequest<Sent>) {
+    fn put(&self, host: &Authority, requests: http1::SendRequest<Sent>) {
         let since = Instant::now();
         // They close behind the lock, as what was declared last is dropped first.
         let mut closing = Vec::new();
@@ -167,15 +166,19 @@ impl Pool {
         idle.retain(|_, idle| {
             while idle
                 .front()
-                .is_some_and(|idle| idle.since.elapsed() >= IDLE)
+                .is_some_and(|idle| since.duration_since(idle.since) >= IDLE)
             {
                 closing.extend(idle.pop_front());
             }
             !idle.is_empty()
         });
-        let of_host = idle.entry(host.clone()).or_default();
-        if of_host.len() < MAX_IDLE_PER_HOST {
-            of_host.push_back(Idle { requests, since });
+        let newly_idle = Idle { requests, since };
+        match idle.get_mut(host.as_str()) {
+            Some(of_host) if of_host.len() < MAX_IDLE_PER_HOST => of_host.push_back(newly_idle),
+            Some(_) => closing.push(newly_idle),
+            None => {
+                idle.insert(host.as_str().into(), VecDeque::from([newly_idle]));
+            }
         }
     }
 
@@ -184,23 +187,24 @@ impl Pool {
         self.lock().values().map(VecDeque::len).sum()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Host, VecDeque<Idle>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, VecDeque<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn host_of(uri: &Uri) -> Option<Host> {
-    Some((uri.scheme()?.clone(), uri.authority()?.clone()))
-}
-
 /// The host for its header: with the port, unless that goes without saying, and without a user.
-fn header_of((scheme, authority): &Host) -> Result<HeaderValue, AnyError> {
-    let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };
-    let text = match authority.port_u16() {
-        Some(port) if port != usual => format!("{}:{port}", authority.host()),
-        _ => authority.host().to_owned(),
+fn header_of(host: &Authority, uri: &Uri) -> Result<HeaderValue, AnyError> {
+    let usual = match uri.scheme() == Some(&Scheme::HTTPS) {
+        true => 443,
+        false => 80,
     };
-    Ok(HeaderValue::try_from(text)?)
+    let text = host.as_str();
+    let text = text.rsplit_once('@').map_or(text, |(_user, host)| host);
+    let text = match host.port_u16() == Some(usual) {
+        true => host.host(),
+        false => text,
+    };
+    Ok(HeaderValue::from_str(text)?)
 }
 
 /// The part of the address that stands in a request.

@@ -46,11 +46,11 @@ pub(crate) fn measure(common: &Common, whole: &Whole, goals: &mut Goals) -> anyh
     Ok(())
 }
 
-/// So that a row takes a few seconds.
+/// So that a row takes ten seconds, and what a start costs is little of it.
 fn default_records(records_per_blob: u64) -> u64 {
     match records_per_blob {
-        0..50 => 200_000,
-        _ => 500_000,
+        0..50 => 500_000,
+        _ => 2_000_000,
     }
 }
 

@@ -328,10 +328,9 @@ impl std::fmt::Debug for Record<'_> {
     }
 }
 
-/// What a sink is handed: parts of one tenant's blobs, in order, less what the sink took before.
+/// What a sink is handed: parts of blobs, in order, less what the sink took before.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    tenant: TenantId,
     parts: Vec<Arc<BlobPart>>,
     /// Records that are not to be delivered, by their place among all of the parts', in order.
     left_out: Arc<[usize]>,
@@ -353,12 +352,10 @@ impl std::fmt::Debug for LetGo {
 }
 
 impl Batch {
-    /// A batch of `parts`, all of `tenant`'s blobs.
+    /// A batch of these parts.
     #[must_use]
-    pub fn new(tenant: TenantId, parts: Vec<Arc<BlobPart>>) -> Self {
-        debug_assert!(parts.iter().all(|part| part.blob.tenant == tenant));
+    pub fn new(parts: Vec<Arc<BlobPart>>) -> Self {
         Self {
-            tenant,
             parts,
             left_out: Arc::default(),
             skip: 0,
@@ -449,10 +446,12 @@ impl Batch {
         place
     }
 
-    /// Whose records they are.
+    /// Whose records they are, if they are one tenant's.
     #[must_use]
-    pub fn tenant(&self) -> TenantId {
-        self.tenant
+    pub fn tenant(&self) -> Option<TenantId> {
+        let mut tenants = self.parts.iter().map(|part| part.blob.tenant);
+        let first = tenants.next()?;
+        tenants.all(|tenant| tenant == first).then_some(first)
     }
 
     /// The parts it was made of, whatever has been skipped.

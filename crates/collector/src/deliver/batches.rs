@@ -181,8 +181,7 @@ impl Brought {
 
     /// All of a part was brought before, but for these.
     pub(super) fn all(item: &LaneItem, refused: Vec<Refused>) -> Self {
-        let tenant = item.part.blob().tenant;
-        let batch = Batch::new(tenant, vec![Arc::clone(&item.part)]);
+        let batch = Batch::new(vec![Arc::clone(&item.part)]);
         let count = batch.record_count();
         Self {
             record_count: count,
@@ -267,11 +266,12 @@ impl Waiting {
         std::mem::take(&mut self.items).into()
     }
 
-    /// The next batch: parts of the tenant whose part has waited longest, in order, up to `bytes` of text but at least one, as
-    /// far as the allowance goes.
+    /// The next batch: in order, up to `bytes` of text but at least one part, as far as the allowance goes. Where tenants are
+    /// kept apart, only parts of the tenant whose part has waited longest.
     pub(super) fn take_batch(
         &mut self,
         bytes: usize,
+        keeps_tenants_apart: bool,
         allowance: &mut Allowance<'_>,
     ) -> Vec<LaneItem> {
         let mut batch: Vec<LaneItem> = Vec::new();
@@ -283,10 +283,10 @@ impl Waiting {
                 others.push_back(item);
                 break;
             }
-            if batch
-                .first()
-                .is_some_and(|first| first.part.blob().tenant != item.part.blob().tenant)
-            {
+            let is_of_another = |first: &LaneItem| {
+                keeps_tenants_apart && first.part.blob().tenant != item.part.blob().tenant
+            };
+            if batch.first().is_some_and(is_of_another) {
                 others.push_back(item);
                 continue;
             }

@@ -172,7 +172,11 @@ impl Lane {
                 (batch, keys)
             }
             None => {
-                let batch = waiting.take_batch(self.batch_bytes(), &mut allowance);
+                let batch = waiting.take_batch(
+                    self.batch_bytes(),
+                    self.sink.keeps_tenants_apart(),
+                    &mut allowance,
+                );
                 let keys = self.dedupe.map(|_| keys_of(&batch));
                 (batch, keys.unwrap_or_default())
             }
@@ -278,15 +282,12 @@ impl Lane {
         if let Some(until) = self.health.paused_until(now) {
             return Err(until);
         }
-        let Some(first) = items.first() else {
-            return Err(now);
-        };
         let parts = items.iter().map(|item| Arc::clone(&item.part)).collect();
         #[cfg(test)]
         if planted::has(Bug::AcknowledgesBeforeSending) {
             self.acknowledge_unsent(items).await;
         }
-        let batch = Batch::new(first.part.blob().tenant, parts).counted_in(&self.encoding);
+        let batch = Batch::new(parts).counted_in(&self.encoding);
         let all_count = batch.record_count();
         let repeats = match keys {
             Some(keys) => self.repeats(keys, now).await?,

@@ -46,7 +46,7 @@ fn records_that_lie_together_as_lines_are_what_they_are_one_by_one() {
         (vec![r#"[{"Id":"a"},{"Id":"b"}"#], false),
     ] {
         let parts: Vec<_> = texts.iter().map(|text| part_of(text)).collect();
-        let batch = Batch::new(parts[0].blob().tenant, parts);
+        let batch = Batch::new(parts);
         for skip in 0..=batch.record_count() {
             let batch = batch.clone().skip(skip);
             let mut expected = Vec::new();

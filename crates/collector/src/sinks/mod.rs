@@ -27,6 +27,12 @@ pub trait Sink: Send + Sync {
     /// cope with more.
     fn batch_bytes(&self) -> usize;
 
+    /// Whether no batch may hold records of several tenants: what becomes of a record depends on whose it is. Otherwise
+    /// fifty tenants with little to say make one batch, not fifty.
+    fn keeps_tenants_apart(&self) -> bool {
+        false
+    }
+
     /// How many batches may be under way at once. A sink whose position is part of its acknowledgement says 1:
     /// only then does "committed up to here" mean that all before it is committed.
     fn max_in_flight(&self) -> usize;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use activity_api::{ContentId, ContentType, TenantId};
+use activity_api::{ContentId, ContentType};
 use decode::{FieldSpan, RawPart, RecordSpan};
 use jiff::Timestamp;
 use ledger::{LeaseKey, LeaseRequest, Ledger, SeenBlob, SeenVia, SqliteLedger};
@@ -106,17 +106,12 @@ pub(crate) fn part(texts: &[impl AsRef<str>]) -> BlobPart {
 
 /// A batch of parts with these records.
 pub(crate) fn batch_of_parts(parts: &[Vec<String>]) -> Batch {
-    let tenant: TenantId = TENANT.parse().unwrap();
-    Batch::new(
-        tenant,
-        parts.iter().map(|texts| Arc::new(part(texts))).collect(),
-    )
+    Batch::new(parts.iter().map(|texts| Arc::new(part(texts))).collect())
 }
 
 /// A batch of one part with these records.
 pub(crate) fn batch(texts: &[impl AsRef<str>]) -> Batch {
-    let tenant: TenantId = TENANT.parse().unwrap();
-    Batch::new(tenant, vec![Arc::new(part(texts))])
+    Batch::new(vec![Arc::new(part(texts))])
 }
 
 /// A short record that no other number gives.

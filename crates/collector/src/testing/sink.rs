@@ -41,6 +41,7 @@ pub(crate) struct FakeSink {
     max_in_flight: usize,
     has_position: bool,
     lets_go: bool,
+    keeps_tenants_apart: bool,
     state: Mutex<State>,
 }
 
@@ -70,6 +71,7 @@ impl FakeSink {
             max_in_flight: 1,
             has_position: false,
             lets_go: false,
+            keeps_tenants_apart: false,
             state: Mutex::default(),
         }
     }
@@ -89,6 +91,14 @@ impl FakeSink {
             batch_bytes: 1,
             max_in_flight,
             lets_go: true,
+            ..Self::plain(name)
+        })
+    }
+
+    /// A sink of whose batches none may hold records of several tenants.
+    pub(crate) fn keeping_tenants_apart(name: &str) -> Arc<Self> {
+        Arc::new(Self {
+            keeps_tenants_apart: true,
             ..Self::plain(name)
         })
     }
@@ -167,6 +177,10 @@ impl Sink for FakeSink {
 
     fn batch_bytes(&self) -> usize {
         self.batch_bytes
+    }
+
+    fn keeps_tenants_apart(&self) -> bool {
+        self.keeps_tenants_apart
     }
 
     fn max_in_flight(&self) -> usize {

@@ -64,7 +64,7 @@ async fn refused_records_of_later_parts_are_found_by_their_place_in_the_blob() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_hold_one_tenants_records_and_no_more_than_the_sink_wants() {
+async fn a_batch_holds_records_of_several_tenants_unless_the_sink_keeps_them_apart() {
     let scene = Scene::new();
     let mut expected = Vec::new();
     for number in 0..40 {
@@ -88,24 +88,29 @@ async fn batches_hold_one_tenants_records_and_no_more_than_the_sink_wants() {
             .unwrap();
         expected.extend(text);
     }
-    let sink = FakeSink::new("slow");
-    sink.always(Turn::TakeIn(Duration::from_secs(1)));
-    pass(&deliverer(&scene, &[&sink])).await;
-    expected.sort();
-    assert_eq!(sink.taken_sorted(), expected);
-    let mut largest = 0;
-    for batch in sink.batches() {
-        let of_first = batch
-            .iter()
-            .filter(|text| text.contains(&tenant().to_string()))
-            .count();
-        assert!(of_first == 0 || of_first == batch.len(), "{batch:?}");
-        largest = largest.max(batch.len());
+    let together = FakeSink::new("together");
+    let apart = FakeSink::keeping_tenants_apart("apart");
+    for sink in [&together, &apart] {
+        sink.always(Turn::TakeIn(Duration::from_secs(1)));
     }
-    assert!(
-        largest > 3,
-        "parts that wait for the same sink share a batch"
-    );
+    pass(&deliverer(&scene, &[&together, &apart])).await;
+    expected.sort();
+    // Of each batch, how many records it has, and how many of them are the first tenant's.
+    let counts = |sink: &FakeSink| -> Vec<_> {
+        assert_eq!(sink.taken_sorted(), expected);
+        let of_first = |text: &&String| text.contains(&tenant().to_string());
+        let batches = sink.batches().into_iter();
+        batches
+            .map(|batch| (batch.len(), batch.iter().filter(of_first).count()))
+            .collect()
+    };
+    let counts = (counts(&together), counts(&apart));
+    let is_of_one = |&(all, of_first): &(usize, usize)| of_first == 0 || of_first == all;
+    let shares = |&(all, _): &(usize, usize)| all > 3;
+    assert!(!counts.0.iter().all(is_of_one), "{counts:?}");
+    assert!(counts.1.iter().all(is_of_one), "{counts:?}");
+    assert!(counts.1.iter().any(shares), "{counts:?}");
+    assert!(counts.0.len() < counts.1.len(), "{counts:?}");
 }
 
 /// A sink that is busy with a blob of its own while the parts of the blob `a` gather, so that they come in one batch.

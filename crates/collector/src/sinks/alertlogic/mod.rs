@@ -115,17 +115,19 @@ impl AlertLogicSink {
     }
 
     async fn deliver_records(&self, batch: Batch, progress: &mut Progress) -> Result<(), Error> {
-        let statistics = self
-            .tenants
-            .get(&batch.tenant())
-            .ok_or_else(|| Error::Refused {
-                what: format!(
-                    "sink {}: tenant {} is not configured",
-                    self.name,
-                    batch.tenant()
-                ),
-            })?;
-        let source = self.account.source(batch.tenant()).await?;
+        if batch.record_count() == 0 {
+            return Ok(());
+        }
+        let tenant = batch.tenant().ok_or_else(|| Error::Refused {
+            what: format!(
+                "sink {}: a batch is not of one tenant, by a defect",
+                self.name
+            ),
+        })?;
+        let statistics = self.tenants.get(&tenant).ok_or_else(|| Error::Refused {
+            what: format!("sink {}: tenant {tenant} is not configured", self.name),
+        })?;
+        let source = self.account.source(tenant).await?;
         let mut text = Some(batch);
         while let Some(stretch) = progress.next_stretch() {
             let Some(batch) = &text else {
@@ -348,6 +350,11 @@ impl Sink for AlertLogicSink {
         self.packer
             .text_bytes_per_payload()
             .clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES)
+    }
+
+    /// Each tenant has a log source of its own.
+    fn keeps_tenants_apart(&self) -> bool {
+        true
     }
 
     fn max_in_flight(&self) -> usize {

@@ -295,7 +295,7 @@ impl Rig {
             text,
             spans,
         };
-        Batch::new(tenant, vec![Arc::new(BlobPart::new(blob, part, None))])
+        Batch::new(vec![Arc::new(BlobPart::new(blob, part, None))])
     }
 }
 

@@ -11,3 +11,4 @@ mod crash;
 mod model;
 mod postgres;
 mod scene;
+mod upgrade;

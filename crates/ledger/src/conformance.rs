@@ -77,6 +77,7 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Ledger>) -> Vec<&'static str> {
         settling::what_a_sink_had_before_need_not_be_proved_again,
         settling::a_refused_delivery_does_not_hold_up_the_others,
         settling::the_last_acknowledgement_delivers_what_it_completes_and_nothing_else,
+        settling::blobs_of_several_tenants_are_delivered_by_one_commit,
         settling::an_acknowledgement_under_a_lost_lease_delivers_nothing,
         settling::a_settled_blob_is_never_leased_again,
         settling::a_quarantined_blob_keeps_its_bytes_and_reason,

@@ -1,13 +1,15 @@
 //! The three ways in which a blob ends, and single records set aside.
 
+use activity_api::ContentType;
+
 use crate::{
     AcknowledgedPart, Acknowledgement, Completion, Error, Lease, LeaseKey, QuarantinedItem,
-    QuarantinedRecord, SinkCommit, SinkName,
+    QuarantinedRecord, SeenBlob, SinkCommit, SinkName,
 };
 
 use super::scene::{
     LEASE, Subject, acknowledge_whole, at, blob, deliver, delivery, lease_all, lease_one, mark,
-    note, request, sink, uris,
+    note, request, sink, tenant, uris,
 };
 
 pub(super) async fn a_blob_is_delivered_when_every_required_sink_said_yes(ledger: Subject) {
@@ -128,6 +130,47 @@ pub(super) async fn the_last_acknowledgement_delivers_what_it_completes_and_noth
         .await
         .expect("delivered");
     assert_eq!(delivered_count(&ledger).await, 2);
+    assert!(lease_all(&ledger, at(LEASE * 9)).await.is_empty());
+}
+
+pub(super) async fn blobs_of_several_tenants_are_delivered_by_one_commit(ledger: Subject) {
+    let of_tenant = |number: i64, of: u32| SeenBlob {
+        tenant: tenant(of),
+        content_type: ContentType::ALL[number as usize % 2],
+        ..blob(number)
+    };
+    // Two of the second tenant's, between those of others.
+    let blobs = [(1, 1), (2, 2), (3, 3), (4, 2)].map(|(number, of)| of_tenant(number, of));
+    note(&ledger, blobs.to_vec()).await;
+    let leases = lease_all(&ledger, at(0)).await;
+    assert_eq!(leases.len(), 4);
+    let required = [sink("file")];
+    let all: Vec<_> = leases.iter().collect();
+    let (proofs, delivered) = complete(&ledger, "file", &all, &required).await;
+    let keys: Vec<_> = leases.iter().map(Lease::key).collect();
+    let proved: Vec<_> = proofs.iter().map(Acknowledgement::key).collect();
+    assert_eq!(proved, keys);
+    assert!(delivered.is_empty() || delivered == keys, "{delivered:?}");
+    // A backend may leave it to this.
+    if delivered.is_empty() {
+        let deliveries = leases.into_iter().zip(proofs);
+        let deliveries = deliveries.map(|(lease, proof)| delivery(lease, vec![proof]));
+        let answers = ledger
+            .mark_delivered(deliveries.collect(), &required, at(2))
+            .await
+            .expect("answered");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+    let summary = ledger.summary(at(3)).await.expect("read");
+    let count_of = |of: u32| -> (u64, u64) {
+        let streams = summary.streams.iter();
+        let of_tenant = streams.filter(|stream| stream.tenant == tenant(of));
+        of_tenant.fold((0, 0), |(blobs, records), stream| {
+            let counted = (stream.delivered_count, stream.delivered_record_count);
+            (blobs + counted.0, records + counted.1)
+        })
+    };
+    assert_eq!([1, 2, 3].map(count_of), [(1, 10), (2, 20), (1, 10)]);
     assert!(lease_all(&ledger, at(LEASE * 9)).await.is_empty());
 }
 

@@ -198,13 +198,11 @@ fn header_of(host: &Authority, uri: &Uri) -> Result<HeaderValue, AnyError> {
         true => 443,
         false => 80,
     };
-    let text = host.as_str();
-    let text = text.rsplit_once('@').map_or(text, |(_user, host)| host);
-    let text = match host.port_u16() == Some(usual) {
-        true => host.host(),
-        false => text,
+    let text = match host.port_u16() {
+        Some(port) if port != usual => format!("{}:{port}", host.host()),
+        _ => host.host().to_owned(),
     };
-    Ok(HeaderValue::from_str(text)?)
+    Ok(HeaderValue::try_from(text)?)
 }
 
 /// The part of the address that stands in a request.

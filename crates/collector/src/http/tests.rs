@@ -131,6 +131,17 @@ async fn what_is_outside_is_reached_through_a_proxy_that_is_told_its_host_and_no
     assert!(what.contains("proxy authorization required"), "{what}");
 }
 
+#[tokio::test]
+async fn an_address_of_another_kind_is_named_and_not_asked() {
+    for uri in ["ftp://127.0.0.1/a", "/a"] {
+        let failed = network().send(get(uri.to_owned())).await;
+        let Err(Error::Connection { what }) = failed else {
+            panic!("{failed:?}")
+        };
+        assert!(what.contains("neither of `https` nor of `http`"), "{what}");
+    }
+}
+
 /// A host that answers each request of a connection with the next of these replies, and says how many connections it took.
 /// After the last it ends the connection; at an empty one it neither reads nor writes any more.
 async fn host(replies: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>) {

@@ -32,12 +32,10 @@ fn an_upgrade_that_is_killed_is_gone_on_with() {
         path
     };
     let whole = place("whole.db");
-    let current = {
-        let started = Instant::now();
-        assert!(opening(&whole).wait().unwrap().success());
-        (format_of(&whole), started.elapsed())
-    };
-    let (current, took) = current;
+    let started = Instant::now();
+    assert!(opening(&whole).wait().unwrap().success());
+    let took = started.elapsed();
+    let current = format_of(&whole);
     let mut reached = Vec::new();
     // Machines have their moments, so each is killed somewhat earlier or later than the one before, by how far that got.
     let mut after = took / 2;

@@ -183,6 +183,23 @@ async fn each_of_several_tenants_is_registered_under_its_own_name() {
     }
 }
 
+/// Whose log source would it go to? The lane makes none, see [`Sink::keeps_tenants_apart`].
+#[tokio::test]
+async fn a_batch_of_several_tenants_is_refused_and_nothing_of_it_is_sent() {
+    let rig = Rig::new();
+    let sink = rig.sink_with(config(), &[TENANT, OTHER_TENANT]);
+    assert!(sink.keeps_tenants_apart());
+    let mut parts = rig.batch_of(TENANT, &records(1)).await.parts().to_vec();
+    parts.extend_from_slice(rig.batch_of(OTHER_TENANT, &records(1)).await.parts());
+    let failure = sink.deliver(&Batch::new(parts)).await.unwrap_err();
+    assert!(
+        matches!(&failure.error, Error::Refused { what } if what.contains("not of one tenant")),
+        "{failure:?}"
+    );
+    assert_eq!(failure.delivered_count, 0);
+    assert_eq!(rig.fake.lines(), [] as [String; 0]);
+}
+
 #[tokio::test]
 async fn concurrent_first_deliveries_ask_for_one_token_and_register_once() {
     let rig = Rig::new();

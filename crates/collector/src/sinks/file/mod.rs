@@ -33,8 +33,9 @@ use self::{disk::Disk, names::Names, writer::Writer};
 use super::{Error, Failure, Receipt, Sink};
 use crate::{clock::Clock, record::Batch};
 
-/// Each batch costs one `fdatasync`, so a batch wants to be large; it also holds this much of `fetch.max_memory_mib`.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Each batch costs one `fdatasync` and one commit of the ledger's, so a batch wants to be large; it also holds this much of
+/// `fetch.max_memory_mib`.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// Appends records to a file.
 pub struct FileSink {

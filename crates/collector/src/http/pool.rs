@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http1;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tower::Service;
 
 use super::connect::{AnyError, Connector};
@@ -38,8 +38,16 @@ type Sent = Full<Bytes>;
 /// Connections of one way to the network, all with TLS or all without.
 pub(super) struct Pool {
     connector: Connector,
+    idle: Mutex<AllIdle>,
+}
+
+/// The connections that nobody uses.
+#[derive(Default)]
+struct AllIdle {
     /// By host and port, as addresses write them.
-    idle: Mutex<HashMap<Box<str>, VecDeque<Idle>>>,
+    by_host: HashMap<Box<str>, VecDeque<Idle>>,
+    /// There is a task that closes those that are idle for too long.
+    are_watched: bool,
 }
 
 /// A connection that nobody uses, and since when. The longest idle is in front.
@@ -142,8 +150,9 @@ impl Pool {
     /// The connection that was used last, of those that are still good.
     async fn take(&self, host: &Authority) -> Option<http1::SendRequest<Sent>> {
         loop {
-            let idle = self.lock().get_mut(host.as_str())?.pop_back()?;
+            let idle = self.lock().by_host.get_mut(host.as_str())?.pop_back()?;
             let mut requests = idle.requests;
+            // Whoever closes them may be late.
             if idle.since.elapsed() >= IDLE {
                 continue;
             }
@@ -157,38 +166,67 @@ impl Pool {
         }
     }
 
-    /// Keeps the connection, and closes those that were idle for too long, of all hosts.
-    fn put(&self, host: &Authority, requests: http1::SendRequest<Sent>) {
+    /// Keeps the connection.
+    fn put(self: &Arc<Self>, host: &Authority, requests: http1::SendRequest<Sent>) {
         let since = Instant::now();
+        let newly_idle = Idle { requests, since };
+        let mut idle = self.lock();
+        match idle.by_host.get_mut(host.as_str()) {
+            Some(of_host) if of_host.len() < MAX_IDLE_PER_HOST => of_host.push_back(newly_idle),
+            // It closes.
+            Some(_) => return,
+            None => {
+                let of_host = VecDeque::from([newly_idle]);
+                idle.by_host.insert(host.as_str().into(), of_host);
+            }
+        }
+        if !std::mem::replace(&mut idle.are_watched, true) {
+            tokio::spawn(close_idle(Arc::downgrade(self), since + IDLE));
+        }
+    }
+
+    /// Closes the connections of all hosts that are idle for too long. When the next of them will be; nothing when there is
+    /// none, and nobody need look.
+    fn close_idle(&self) -> Option<Instant> {
+        let now = Instant::now();
         // They close behind the lock, as what was declared last is dropped first.
         let mut closing = Vec::new();
         let mut idle = self.lock();
-        idle.retain(|_, idle| {
-            while idle
-                .front()
-                .is_some_and(|idle| since.duration_since(idle.since) >= IDLE)
-            {
-                closing.extend(idle.pop_front());
+        idle.by_host.retain(|_, of_host| {
+            let is_old = |idle: &Idle| now.duration_since(idle.since) >= IDLE;
+            while of_host.front().is_some_and(is_old) {
+                closing.extend(of_host.pop_front());
             }
-            !idle.is_empty()
+            !of_host.is_empty()
         });
-        let newly_idle = Idle { requests, since };
-        match idle.get_mut(host.as_str()) {
-            Some(of_host) if of_host.len() < MAX_IDLE_PER_HOST => of_host.push_back(newly_idle),
-            Some(_) => closing.push(newly_idle),
-            None => {
-                idle.insert(host.as_str().into(), VecDeque::from([newly_idle]));
-            }
-        }
+        let of_hosts = idle.by_host.values();
+        let next = of_hosts
+            .filter_map(|of_host| of_host.front())
+            .map(|idle| idle.since + IDLE)
+            .min();
+        idle.are_watched = next.is_some();
+        next
     }
 
     #[cfg(test)]
     pub(super) fn idle_count(&self) -> usize {
-        self.lock().values().map(VecDeque::len).sum()
+        self.lock().by_host.values().map(VecDeque::len).sum()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, VecDeque<Idle>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, AllIdle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes what is idle for too long, from then on for as long as anything is idle.
+async fn close_idle(pool: Weak<Pool>, mut next: Instant) {
+    loop {
+        sleep_until(next).await;
+        let Some(pool) = pool.upgrade() else { return };
+        match pool.close_idle() {
+            Some(later) => next = later,
+            None => return,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 
@@ -145,14 +146,24 @@ async fn an_address_of_another_kind_is_named_and_not_asked() {
 /// A host that answers each request of a connection with the next of these replies, and says how many connections it took.
 /// After the last it ends the connection; at an empty one it neither reads nor writes any more.
 async fn host(replies: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let (address, count, _) = watched_host(replies).await;
+    (address, count)
+}
+
+/// And tells of each connection that was closed on it.
+async fn watched_host(
+    replies: &'static [&'static str],
+) -> (SocketAddr, Arc<AtomicUsize>, UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let count = Arc::new(AtomicUsize::new(0));
     let connections = Arc::clone(&count);
+    let (closed, closings) = unbounded_channel();
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             connections.fetch_add(1, Ordering::Relaxed);
+            let closed = closed.clone();
             tokio::spawn(async move {
                 for reply in replies {
                     if reply.is_empty() {
@@ -161,6 +172,7 @@ async fn host(replies: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>
                     let mut asked = Vec::new();
                     while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
                         if stream.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                            let _gone = closed.send(());
                             return;
                         }
                     }
@@ -169,7 +181,13 @@ async fn host(replies: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>
             });
         }
     });
-    (address, count)
+    (address, count, closings)
+}
+
+/// Waits until a connection was closed.
+async fn closing(closings: &mut UnboundedReceiver<()>) {
+    let closing = timeout(Duration::from_secs(10), closings.recv()).await;
+    closing.expect("no connection is closed").unwrap();
 }
 
 const THREE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
@@ -223,6 +241,17 @@ async fn a_connection_whose_reply_was_not_read_to_its_end_is_used_by_nobody() {
     }
 }
 
+#[tokio::test]
+async fn a_connection_closes_at_once_when_its_reply_is_not_read_on() {
+    let (address, _, mut closings) = watched_host(&[HALF, THREE]).await;
+    let client = network();
+    let mut body = reply(&client, address).await;
+    assert_eq!(body.chunk().await.unwrap().as_deref(), Some(&b"abc"[..]));
+    assert!(closings.try_recv().is_err());
+    drop(body);
+    closing(&mut closings).await;
+}
+
 /// Asks once, and reads the reply.
 async fn ask(client: &Client, address: SocketAddr) -> Bytes {
     reply(client, address).await.collect(3).await.unwrap()
@@ -243,18 +272,43 @@ async fn a_connection_that_was_idle_for_long_is_not_used() {
     let (address, connections) = host(&[THREE; 8]).await;
     let client = network();
     ask(&client, address).await;
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(89)).await;
-    tokio::time::resume();
+    pass(Duration::from_secs(89)).await;
     ask(&client, address).await;
     assert_eq!(connections.load(Ordering::Relaxed), 1);
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(90)).await;
-    tokio::time::resume();
+    pass(Duration::from_secs(90)).await;
     ask(&client, address).await;
     assert_eq!(connections.load(Ordering::Relaxed), 2);
     // And none is kept that nobody may use.
     assert_eq!(client.beside.idle_count(), 1);
+}
+
+#[tokio::test]
+async fn idle_connections_close_by_the_clock_though_nobody_asks_again() {
+    let (address, connections, mut closings) = watched_host(&[THREE; 8]).await;
+    let client = network();
+    tokio::join!(ask(&client, address), ask(&client, address));
+    pass(Duration::from_secs(60)).await;
+    ask(&client, address).await;
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+    // Only the one that has been idle since the beginning.
+    pass(Duration::from_secs(60)).await;
+    closing(&mut closings).await;
+    assert_eq!(client.beside.idle_count(), 1);
+    pass(Duration::from_secs(60)).await;
+    closing(&mut closings).await;
+    assert_eq!(client.beside.idle_count(), 0);
+    // Whoever looked after them is gone, and comes again.
+    ask(&client, address).await;
+    pass(Duration::from_secs(91)).await;
+    closing(&mut closings).await;
+    assert_eq!(connections.load(Ordering::Relaxed), 3);
+}
+
+/// Lets time go by, without waiting for it.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 #[tokio::test]

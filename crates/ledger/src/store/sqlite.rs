@@ -30,7 +30,6 @@ mod summary;
 mod tests;
 mod writer;
 
-use std::fs::File;
 use std::path::Path;
 
 use activity_api::{ContentType, TenantId, Window};
@@ -61,7 +60,7 @@ pub struct SqliteLedger {
     // lock is given up when all of that is done.
     reader: Reader,
     writer: Option<Writer>,
-    _lock: Option<File>,
+    _lock: Option<open::Lock>,
 }
 
 impl SqliteLedger {

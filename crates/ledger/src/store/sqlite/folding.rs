@@ -204,7 +204,35 @@ fn run(connection: &Connection, asked: &Receiver<()>, done: &Sender<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
     use super::*;
+
+    /// Counts warnings.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::WARN
+        }
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
 
     fn ledger(dir: &Path) -> (Connection, Folding) {
         let path = dir.join("ledger.db");
@@ -280,5 +308,36 @@ mod tests {
         }
         folding.wait(&connection);
         assert!(commit(&connection, &mut folding) < longest);
+    }
+
+    #[test]
+    fn a_folding_that_fails_is_told_once_and_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (connection, mut folding) = ledger(dir.path());
+        // Nobody but the test asks for it.
+        folding.fold_from_pages = 1_000_000;
+        let warnings = Warnings::default();
+        // With one subscriber in the process, the thread that comes first by a line would say for all of them whether anybody
+        // wants it.
+        let _second = tracing::Dispatch::new(Warnings::default());
+        let _listening = tracing::subscriber::set_default(warnings.clone());
+        let told = || warnings.0.load(Ordering::Relaxed);
+        for failed in 1..3 {
+            commit(&connection, &mut folding);
+            // Within a transaction of its own a connection may not.
+            let open = connection.unchecked_transaction().unwrap();
+            open.execute("DELETE FROM counter", []).unwrap();
+            for _ in 0..3 {
+                folding.fold(&connection);
+                assert_eq!(told(), failed);
+            }
+            assert_eq!(folding.folded_pages, 0);
+            // Taken back.
+            drop(open);
+            folding.fold(&connection);
+            assert!(folding.folded_pages > 0);
+            assert_eq!(told(), failed);
+            folding.folded_pages = 0;
+        }
     }
 }

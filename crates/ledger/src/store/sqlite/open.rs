@@ -20,15 +20,27 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements kept per connection: more than there are in the code, so that none is ever prepared twice.
 const STATEMENT_COUNT: usize = 128;
 
-/// Takes the lock that only one collector at a time can have. It goes with the process, however that ends.
-pub(super) fn take_lock(path: &Path) -> Result<File, Error> {
+/// The lock that only one collector at a time can have. It goes with the process, however that ends.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Said, and not left to the file's closing: a process that is started at this moment has the file open too, until
+        // it becomes another program. Should this fail, the closing does it.
+        let _unlocked = self.0.unlock();
+    }
+}
+
+/// Takes the lock.
+pub(super) fn take_lock(path: &Path) -> Result<Lock, Error> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
     let file =
         create_private(&lock_path).map_err(|error| unavailable("creating the lock file", error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::AlreadyOpen { lock_path }),
         Err(TryLockError::Error(error)) => Err(unavailable("locking the lock file", error)),
     }
@@ -154,5 +166,23 @@ fn unavailable(what: &'static str, error: std::io::Error) -> Error {
     Error::Unavailable {
         what,
         source: Arc::new(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_given_up_is_free_though_a_new_process_has_its_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.db");
+        let lock = take_lock(&path).unwrap();
+        // What a child has from being forked on.
+        let inherited = lock.0.try_clone().unwrap();
+        take_lock(&path).unwrap_err();
+        drop(lock);
+        take_lock(&path).unwrap();
+        drop(inherited);
     }
 }
